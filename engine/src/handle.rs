@@ -1,0 +1,74 @@
+//! What other crates may call: shards by their id, wherever they run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use crate::catalog::{CatalogDraft, CatalogError};
+use crate::ledger::LedgerShape;
+use crate::relay::{Acknowledged, CreditPart};
+use crate::resolve::ControlView;
+use crate::units::{CatalogVersion, Seq, ShardId, Time};
+use crate::wallet::command::WalletCommand;
+use crate::wallet::outcome::WalletOutcome;
+
+/// Wallet shards, local or remote.
+pub trait Wallets: Send + Sync + 'static {
+    fn shape(&self) -> LedgerShape;
+
+    /// Runs a batch on one shard; one outcome per command, in order, all durable.
+    fn execute(
+        &self,
+        shard: ShardId,
+        commands: Vec<WalletCommand>,
+    ) -> BoxFuture<'static, Result<Vec<WalletOutcome>, CallError>>;
+
+    /// Brings relayed credits to their destination. It has permits of its own, so that gifts cannot starve it.
+    fn relay(
+        &self,
+        destination: ShardId,
+        parts: Vec<CreditPart>,
+    ) -> BoxFuture<'static, Result<Vec<Acknowledged>, CallError>>;
+
+    /// Resolves when the store holds everything up to `seq`, or after `patience`.
+    fn flushed(&self, shard: ShardId, seq: Seq, patience: Duration) -> BoxFuture<'static, ()>;
+
+    /// Everything that happened before this time, on any wallet shard, is in the store.
+    fn complete_until(&self) -> Time;
+}
+
+/// The control shard and what is folded from it.
+pub trait Control: Send + Sync + 'static {
+    fn view(&self) -> Arc<ControlView>;
+
+    /// Answers with the new version when it is durable; the view has it then.
+    fn apply_catalog(
+        &self,
+        draft: CatalogDraft,
+        by: String,
+        reason: String,
+    ) -> BoxFuture<'static, Result<CatalogVersion, ControlError>>;
+}
+
+/// Why a call has no outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// Nothing was decided; try again after the given time.
+    #[error("too much is under way")]
+    Overloaded { retry_after: Duration },
+    /// Nothing was decided: nobody owns the shard right now.
+    #[error("the shard has no owner right now")]
+    ShardUnavailable,
+    /// It may have been decided and may be durable. Only the same id can tell.
+    #[error("the outcome is not known")]
+    OutcomeUnknown,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    #[error(transparent)]
+    Invalid(#[from] CatalogError),
+    #[error(transparent)]
+    Call(#[from] CallError),
+}

@@ -1,0 +1,5 @@
+//! The rules about money, and nothing but rules.
+
+pub mod command;
+pub mod event;
+pub mod outcome;
