@@ -272,7 +272,10 @@ impl Service {
         match self.one(shard, command, deadline).await? {
             WalletOutcome::Applied(applied) => Ok(applied),
             WalletOutcome::Refused(refusal) => Err(refusal.into()),
-            other => Err(unexpected(&other)),
+            other @ (WalletOutcome::Balances(_)
+            | WalletOutcome::Receipt { .. }
+            | WalletOutcome::Credits(_)
+            | WalletOutcome::Bound) => Err(unexpected(&other)),
         }
     }
 
