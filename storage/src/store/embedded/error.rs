@@ -39,7 +39,11 @@ impl OpenError {
                 OpenError::ReadOnly { folder, why: error.to_string() }
             }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => OpenError::DiskFull { folder },
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::NotFound => {
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::InvalidData
+            | io::ErrorKind::NotFound
+            | io::ErrorKind::AlreadyExists => {
+                // The last two: a file that belongs to others is gone, or lies where one was about to be made.
                 OpenError::Damaged { folder, why: error.to_string() }
             }
             _ => OpenError::Io { folder, why: error.to_string() },

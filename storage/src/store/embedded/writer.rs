@@ -1,4 +1,9 @@
 //! The one thread that writes: batches that queued up while the last sync ran share the next one.
+//!
+//! Rows go through the library's journal and memtables in one atomic batch. Its sorted ingestion, which writes a table
+//! per call, was tried for the `sent` rows and lost: on two cores, with batches of 20,000 of them, it took 3.9 CPU
+//! seconds per million rows against 2.4 and wrote 255,000 rows a second against 350,000, because its small tables are
+//! compacted over and over; and it could not be atomic with the checkpoint.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
