@@ -1,5 +1,7 @@
 //! What a disk can do to the embedded store.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,5 +1,7 @@
 //! The embedded store agrees with the obvious one, whatever part of the logs is flushed in whatever order.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
+
 use std::collections::BTreeMap;
 
 use futures::executor::block_on;
