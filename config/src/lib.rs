@@ -1,1 +1,27 @@
-//! Being written.
+//! The configuration: typed, documented, strict, and checked before anything starts.
+//!
+//! Values come from, in rising order of precedence, the defaults in the types, the profile, the file, the environment
+//! and the flags. A key that no type knows is refused with the nearest one that exists. This crate knows no other crate
+//! of Largesse: what a value means for the engine is the business of whoever hands it on.
+
+mod auth;
+mod check;
+mod environment;
+mod load;
+mod model;
+mod origin;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+pub use auth::{Algorithm, AuthConfig, KeySource, ReadKeyError, ServiceKey, ViewerConfig, ViewerKey};
+pub use check::{Problem, Problems};
+pub use environment::{Environment, Profile, UnknownName};
+pub use load::{Flag, LoadError, Loaded, Sources};
+pub use model::{
+    Config, DataConfig, EngineConfig, HttpConfig, LedgerConfig, LogConfig, LogKind, LogOutputConfig, OutputFormat,
+    RoomConfig, StoreConfig, StoreKind,
+};
+pub use origin::Setting;
+pub use values::{ByteSize, Secret};

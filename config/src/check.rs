@@ -1,0 +1,223 @@
+//! What no single key can say: relations between them. All problems are told at once.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::auth::{Algorithm, AuthConfig, ServiceKey, ViewerKey};
+use crate::model::Config;
+use crate::values::{ByteSize, Secret, span};
+
+/// A key that does not fit the others, or no run of the program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub key: String,
+    pub why: String,
+}
+
+/// At least one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, problem) in self.0.iter().enumerate() {
+            let newline = if place == 0 { "" } else { "\n" };
+            write!(f, "{newline}  {}: {}", problem.key, problem.why)?;
+        }
+        Ok(())
+    }
+}
+
+const WALLET_SHARDS_MAX: u16 = 4_096;
+/// HS256 signs with SHA-256: a shorter secret is weaker than the signature.
+const SECRET_BYTES_MIN: usize = 32;
+
+#[derive(Default)]
+struct Checks(Vec<Problem>);
+
+impl Checks {
+    fn that(&mut self, holds: bool, key: &str, why: impl Into<String>) {
+        if !holds {
+            self.0.push(Problem { key: key.into(), why: why.into() });
+        }
+    }
+
+    fn at_least_one(&mut self, value: usize, key: &str) {
+        self.that(value > 0, key, "must be at least 1");
+    }
+}
+
+impl Config {
+    pub fn validate(&self) -> Result<(), Problems> {
+        let mut checks = Checks::default();
+        self.check_ledger(&mut checks);
+        self.check_log(&mut checks);
+        self.check_engine(&mut checks);
+        self.check_http(&mut checks);
+        self.auth.check(&mut checks);
+        self.check_rooms(&mut checks);
+        checks.that(!self.log_output.level.is_empty(), "log-output.level", "is empty; write `info`, say");
+        if checks.0.is_empty() { Ok(()) } else { Err(Problems(checks.0)) }
+    }
+
+    fn check_ledger(&self, checks: &mut Checks) {
+        let name = &self.ledger.name;
+        let is_name = name.starts_with(|first: char| first.is_ascii_lowercase())
+            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+            && name.len() <= 32;
+        let why = format!("`{name}` cannot name a ledger: use a-z, 0-9 and _, a letter first, at most 32");
+        checks.that(is_name, "ledger.name", why);
+        let shards = self.ledger.wallet_shards;
+        let why = format!("{shards} is not 1 to {WALLET_SHARDS_MAX}");
+        checks.that((1..=WALLET_SHARDS_MAX).contains(&shards), "ledger.wallet-shards", why);
+        checks.that(!self.data.dir.as_os_str().is_empty(), "data.dir", "is empty; name a folder");
+    }
+
+    fn check_log(&self, checks: &mut Checks) {
+        let (segment, record) = (self.log.segment_bytes, self.engine.record_bytes_max);
+        checks.that(segment >= ByteSize::mib(1), "log.segment-bytes", "must be at least 1 MiB");
+        checks.that(segment <= ByteSize::gib(4), "log.segment-bytes", "must be at most 4 GiB");
+        let why = format!("{segment} must hold at least two records of engine.record-bytes-max = {record}");
+        checks.that(segment.get() / 2 >= record.get(), "log.segment-bytes", why);
+        let why = format!("{} must hold at least four segments of log.segment-bytes = {segment}", self.log.bytes_max);
+        checks.that(self.log.bytes_max.get() / 4 >= segment.get(), "log.bytes-max", why);
+    }
+
+    fn check_engine(&self, checks: &mut Checks) {
+        let engine = &self.engine;
+        checks.that(engine.workers <= 1_024, "engine.workers", "must be at most 1024; 0 takes one per processor");
+        checks.at_least_one(engine.permits_per_shard, "engine.permits-per-shard");
+        checks.at_least_one(engine.prefetch_permits, "engine.prefetch-permits");
+        let why = format!(
+            "{} must not be more than engine.permits-per-shard = {}, of which they are a part",
+            engine.prefetch_permits, engine.permits_per_shard
+        );
+        checks.that(engine.prefetch_permits <= engine.permits_per_shard, "engine.prefetch-permits", why);
+        checks.at_least_one(engine.batch_commands_max, "engine.batch-commands-max");
+        let why = "must be at least 64 KiB: one transfer with many receivers has to fit";
+        checks.that(engine.record_bytes_max >= ByteSize::kib(64), "engine.record-bytes-max", why);
+        checks.that(engine.window_bytes_max >= ByteSize::kib(64), "engine.window-bytes-max", "must be at least 64 KiB");
+        checks.at_least_one(engine.wallets_max, "engine.wallets-max");
+        let why = "must be at least 1 h: clients retry for a while, and an id older than this is refused";
+        checks.that(engine.history >= Duration::from_secs(3_600), "engine.history", why);
+        checks.at_least_one(engine.relay_credits_max, "engine.relay-credits-max");
+        let why = "must be at least 4 KiB";
+        checks.that(engine.relay_bytes_max >= ByteSize::kib(4), "engine.relay-bytes-max", why);
+        let why = format!(
+            "{} must not be more than engine.record-bytes-max = {}, since a batch becomes one record at its destination",
+            engine.relay_bytes_max, engine.record_bytes_max
+        );
+        checks.that(engine.relay_bytes_max <= engine.record_bytes_max, "engine.relay-bytes-max", why);
+        let why = format!(
+            "{} must be shorter than http.read-patience = {}, which waits for credits to arrive",
+            span::to_text(engine.relay_age_max),
+            span::to_text(self.http.read_patience)
+        );
+        checks.that(engine.relay_age_max < self.http.read_patience, "engine.relay-age-max", why);
+        let is_sane = (Duration::from_millis(10)..=Duration::from_secs(60)).contains(&engine.flush_every);
+        checks.that(is_sane, "engine.flush-every", "must be 10 ms to 1 min");
+        checks.at_least_one(engine.flush_events_max, "engine.flush-events-max");
+    }
+
+    fn check_http(&self, checks: &mut Checks) {
+        let http = &self.http;
+        let is_shared = http.listen == http.admin_listen && http.listen.port() != 0;
+        let why = format!("{} is http.listen too; the admin port must be one of its own", http.admin_listen);
+        checks.that(!is_shared, "http.admin-listen", why);
+        checks.that(http.body_bytes_max >= ByteSize::kib(1), "http.body-bytes-max", "must be at least 1 KiB");
+        checks.that(http.body_bytes_max <= ByteSize::mib(64), "http.body-bytes-max", "must be at most 64 MiB");
+        for (key, span) in [("http.deadline", http.deadline), ("http.answer-patience", http.answer_patience)] {
+            let is_sane = (Duration::from_millis(10)..=Duration::from_secs(60)).contains(&span);
+            checks.that(is_sane, key, "must be 10 ms to 1 min");
+        }
+        let limit = Duration::from_secs(60);
+        checks.that(http.read_patience <= limit, "http.read-patience", "must be at most 1 min");
+        checks.that(http.stop_patience <= limit * 10, "http.stop-patience", "must be at most 10 min");
+    }
+
+    fn check_rooms(&self, checks: &mut Checks) {
+        for (place, room) in self.room.iter().enumerate() {
+            let key = format!("room.{place}");
+            checks.that(room.id > 0, &format!("{key}.id"), "0 is not a room");
+            let is_repeated = self.room[..place].iter().any(|other| other.id == room.id);
+            checks.that(!is_repeated, &format!("{key}.id"), format!("room {} is listed twice", room.id));
+            checks.that(!room.hosts.contains(&0), &format!("{key}.hosts"), "0 is not a user");
+            for (at, host) in room.hosts.iter().enumerate() {
+                let is_repeated = room.hosts[..at].contains(host);
+                checks.that(!is_repeated, &format!("{key}.hosts"), format!("host {host} is listed twice"));
+            }
+        }
+    }
+}
+
+impl AuthConfig {
+    fn check(&self, checks: &mut Checks) {
+        let viewer = &self.viewer;
+        let now = ViewerKey {
+            algorithm: viewer.algorithm,
+            secret: viewer.secret.clone(),
+            secret_file: viewer.secret_file.clone(),
+            public_key_file: viewer.public_key_file.clone(),
+        };
+        now.check("auth.viewer", checks);
+        if let Some(previous) = &viewer.previous {
+            previous.check("auth.viewer.previous", checks);
+            let why = "needs its secret, secret-file or public-key-file; or leave the section out";
+            checks.that(previous.source().is_some(), "auth.viewer.previous", why);
+        }
+        let is_sane = viewer.leeway <= Duration::from_secs(300);
+        checks.that(is_sane, "auth.viewer.leeway", "must be at most 5 min: it lengthens the life of every token");
+        for (place, service) in self.service_keys.iter().enumerate() {
+            let key = format!("auth.service-keys.{place}");
+            service.check(&key, checks);
+            let is_repeated = self.service_keys[..place].iter().any(|other| other.name == service.name);
+            checks.that(!is_repeated, &key, format!("`{}` is listed twice", service.name));
+        }
+        one_of(checks, "auth.admin-key", self.admin_key.as_ref(), self.admin_key_file.as_ref());
+        let is_long = self.admin_key.as_ref().is_none_or(|key| key.expose().len() >= SECRET_BYTES_MIN);
+        checks.that(is_long, "auth.admin-key", format!("must have at least {SECRET_BYTES_MIN} characters"));
+    }
+}
+
+impl ServiceKey {
+    fn check(&self, at: &str, checks: &mut Checks) {
+        checks.that(!self.name.is_empty(), &format!("{at}.name"), "is empty");
+        one_of(checks, &format!("{at}.key"), self.key.as_ref(), self.key_file.as_ref());
+        checks.that(self.source().is_some(), at, format!("`{}` needs its key or key-file", self.name));
+        let is_ours = |key: &Secret| key.expose().starts_with("lgk_") && key.expose().len() >= SECRET_BYTES_MIN;
+        let why = format!("must start with `lgk_` and have at least {SECRET_BYTES_MIN} characters");
+        checks.that(self.key.as_ref().is_none_or(is_ours), &format!("{at}.key"), why);
+    }
+}
+
+impl ViewerKey {
+    fn check(&self, at: &str, checks: &mut Checks) {
+        one_of(checks, &format!("{at}.secret"), self.secret.as_ref(), self.secret_file.as_ref());
+        let is_long = self.secret.as_ref().is_none_or(|secret| secret.expose().len() >= SECRET_BYTES_MIN);
+        checks.that(is_long, &format!("{at}.secret"), format!("must have at least {SECRET_BYTES_MIN} bytes"));
+        let has_secret = self.secret.is_some() || self.secret_file.is_some();
+        match self.algorithm {
+            Algorithm::Hs256 => {
+                let why = "is for RS256 and ES256; HS256 takes secret or secret-file";
+                checks.that(self.public_key_file.is_none(), &format!("{at}.public-key-file"), why);
+            }
+            Algorithm::Rs256 | Algorithm::Es256 => {
+                let why = "is for HS256; RS256 and ES256 take public-key-file";
+                checks.that(!has_secret, &format!("{at}.secret"), why);
+                let why = "is needed for RS256 and ES256";
+                checks.that(self.public_key_file.is_some(), &format!("{at}.public-key-file"), why);
+            }
+        }
+    }
+}
+
+fn one_of(checks: &mut Checks, key: &str, inline: Option<&Secret>, file: Option<&PathBuf>) {
+    checks.that(inline.is_none() || file.is_none(), key, "is given twice, inline and as a file; keep one");
+}

@@ -1,0 +1,265 @@
+//! Profiles, precedence, and what people are told when they get a key wrong.
+
+use std::collections::BTreeMap;
+
+use expect_test::{Expect, expect};
+
+use super::*;
+
+fn with_file(text: &str) -> (tempfile::TempDir, Sources) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("my.toml");
+    std::fs::write(&path, text).unwrap();
+    (dir, Sources { profile: Some(Profile::Single), file: Some(path), ..Sources::default() })
+}
+
+fn variables(variables: &[(&str, &str)]) -> Vec<(String, String)> {
+    variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+}
+
+/// What is told about a file; its path reads as FILE.
+#[track_caller]
+fn check_file(text: &str, want: Expect) {
+    let (dir, sources) = with_file(text);
+    let told = match sources.load() {
+        Ok(_) => "fine".to_string(),
+        Err(error) => error.to_string(),
+    };
+    want.assert_eq(&told.replace(dir.path().join("my.toml").to_str().unwrap(), "FILE"));
+}
+
+#[test]
+fn every_profile_is_valid() {
+    for profile in Profile::ALL {
+        let sources = Sources { profile: Some(profile), ..Sources::default() };
+        sources.load().unwrap_or_else(|error| panic!("{profile}: {error}"));
+    }
+}
+
+#[test]
+fn the_single_profile_lists_every_key_with_its_default() {
+    let file: toml::Table = Profile::Single.text().parse().unwrap();
+    let defaults = toml::Table::try_from(Config::default()).unwrap();
+    let without_empty = |mut table: toml::Table| {
+        table.retain(|_, value| value.as_table().is_none_or(|table| !table.is_empty()));
+        table
+    };
+    assert_eq!(without_empty(file), without_empty(defaults));
+}
+
+#[test]
+fn optional_keys_are_mentioned_in_the_single_profile() {
+    for key in ["admin-key", "secret", "secret-file", "public-key-file", "issuer", "audience"] {
+        assert!(Profile::Single.text().contains(&format!("# {key} = ")), "{key}");
+    }
+}
+
+/// `pub name: …` with the `Default: …` in the comment above it, by the struct they stand in.
+fn documented_defaults(source: &str) -> BTreeMap<(String, String), String> {
+    let (mut found, mut section, mut comment) = (BTreeMap::new(), String::new(), String::new());
+    for line in source.lines().map(str::trim) {
+        if let Some(rest) = line.strip_prefix("pub struct ") {
+            section = rest.trim_end_matches(" {").into();
+        } else if let Some(text) = line.strip_prefix("///") {
+            comment.push_str(text);
+        } else if let Some((name, _)) = line.strip_prefix("pub ").and_then(|rest| rest.split_once(": ")) {
+            if let Some((_, default)) = comment.rsplit_once("Default: ") {
+                let key = (section.clone(), name.replace('_', "-"));
+                found.insert(key, default.trim_end_matches('.').to_owned());
+            }
+            comment.clear();
+        } else if !line.starts_with("#[") {
+            comment.clear();
+        }
+    }
+    found
+}
+
+#[test]
+fn documented_defaults_are_the_real_ones() {
+    let sources = [include_str!("model.rs"), include_str!("auth.rs")];
+    let documented: BTreeMap<_, _> = sources.into_iter().flat_map(documented_defaults).collect();
+    let sections = [
+        ("ledger", "LedgerConfig"),
+        ("data", "DataConfig"),
+        ("log", "LogConfig"),
+        ("store", "StoreConfig"),
+        ("engine", "EngineConfig"),
+        ("http", "HttpConfig"),
+        ("auth.viewer", "ViewerConfig"),
+        ("log-output", "LogOutputConfig"),
+    ];
+    let settings = origin::settings_of(&Config::default());
+    assert!(settings.len() > 30, "all sections are looked at");
+    for setting in &settings {
+        let (section, name) = setting.key.rsplit_once('.').unwrap();
+        let (_, of) =
+            sections.iter().find(|(known, _)| *known == section).expect("a section without a documented struct");
+        let told = documented.get(&((*of).to_owned(), name.to_owned()));
+        let real = setting.value.as_str().map(str::to_owned).unwrap_or_else(|| setting.value.to_string());
+        assert_eq!(told, Some(&real), "the comment of {} must end with its default", setting.key);
+    }
+    let unset = documented.values().filter(|default| *default == "none").count();
+    let real = settings.len() + unset;
+    assert_eq!(documented.len(), real, "every documented key exists");
+}
+
+#[test]
+fn later_sources_win_and_are_named() {
+    let (dir, mut sources) =
+        with_file("[http]\nlisten = \"127.0.0.1:1\"\nadmin-listen = \"127.0.0.1:2\"\n[engine]\nworkers = 3");
+    sources.profile = Some(Profile::Dev);
+    sources.environment = variables(&[
+        ("LARGESSE__HTTP__LISTEN", "127.0.0.1:3"),
+        ("LARGESSE__HTTP__ADMIN_LISTEN", "127.0.0.1:4"),
+        ("LARGESSE__LOG__BYTES_MAX", "2 GiB"),
+        ("HOME", "/nowhere"),
+    ]);
+    sources.flags = vec![Flag { flag: "--listen", key: "http.listen", value: "127.0.0.1:5".into() }];
+    let loaded = sources.load().unwrap();
+    assert_eq!(loaded.config.http.listen.port(), 5);
+    assert_eq!(loaded.config.http.admin_listen.port(), 4);
+    assert_eq!(loaded.config.log.bytes_max, ByteSize::gib(2));
+    let file = dir.path().join("my.toml").display().to_string();
+    let settings = loaded.settings();
+    let origin = |key: &str| settings.iter().find(|setting| setting.key == key).unwrap().origin.clone();
+    for (key, want) in [
+        ("http.listen", "flag --listen"),
+        ("http.admin-listen", "environment variable LARGESSE__HTTP__ADMIN_LISTEN"),
+        ("engine.workers", file.as_str()),
+        ("ledger.wallet-shards", "profile dev"),
+        ("engine.history", "default"),
+        ("room", "profile dev"),
+    ] {
+        assert_eq!(origin(key), want, "{key}");
+    }
+}
+
+#[test]
+fn the_environment_chooses_the_profile_and_the_file() {
+    let load = |pairs: &[(&str, &str)]| Sources { environment: variables(pairs), ..Sources::default() }.load();
+    let shards = |pairs: &[(&str, &str)]| load(pairs).unwrap().config.ledger.wallet_shards;
+    assert_eq!(shards(&[]), 16);
+    for (name, want) in
+        [("local", 16), ("dev", 16), ("test", 16), ("pre", 256), ("stress", 256), ("gray", 256), ("prod", 256)]
+    {
+        assert_eq!(shards(&[("LARGESSE_ENV", name)]), want, "{name}");
+    }
+    expect!["LARGESSE_ENV: `production` is not an environment; known are local, dev, test, pre, stress, gray, prod"]
+        .assert_eq(&load(&[("LARGESSE_ENV", "production")]).unwrap_err().to_string());
+    let (dir, _) = with_file("[ledger]\nwallet-shards = 7");
+    let file = dir.path().join("my.toml");
+    assert_eq!(shards(&[("LARGESSE_CONFIG", file.to_str().unwrap())]), 7);
+    let missing = load(&[("LARGESSE_CONFIG", "/nowhere/my.toml")]).unwrap_err().to_string();
+    assert!(missing.contains("/nowhere/my.toml") && missing.contains("--config"), "{missing}");
+}
+
+#[test]
+fn a_misspelt_key_is_told_with_its_file_and_the_nearest_key() {
+    check_file(
+        "[log]\nsegmnt-bytes = 1",
+        expect!["FILE: there is no key `log.segmnt-bytes`; did you mean `log.segment-bytes`?"],
+    );
+    check_file(
+        "[log]\nsegment_bytes = 1",
+        expect!["FILE: there is no key `log.segment_bytes`; did you mean `log.segment-bytes`?"],
+    );
+    check_file("[lgo]\nkind = 1", expect!["FILE: there is no key `lgo`; did you mean `log`?"]);
+    check_file(
+        "[http]\nwallet-shards = 1",
+        expect!["FILE: there is no key `http.wallet-shards`; did you mean `ledger.wallet-shards`?"],
+    );
+    check_file("[data]\nqqq = 1", expect!["FILE: there is no key `data.qqq`; known here are dir"]);
+    check_file(
+        "[[room]]\nid = 1\nhost = [1]",
+        expect!["FILE: there is no key `room.0.host`; did you mean `room.0.hosts`?"],
+    );
+    let sources = Sources { environment: variables(&[("LARGESSE__LOG__SEGMNT_BYTES", "1")]), ..Sources::default() };
+    expect!["environment variable LARGESSE__LOG__SEGMNT_BYTES: there is no key `log.segmnt-bytes`; did you mean `log.segment-bytes`?"]
+        .assert_eq(&sources.load().unwrap_err().to_string());
+}
+
+#[test]
+fn a_wrong_value_is_told_with_its_key() {
+    check_file("[log]\nkind = \"kafka\"", expect!["FILE: `log.kind`: `kafka` is not among what this version knows: embedded"]);
+    check_file("[ledger]\nwallet-shards = 70000", expect!["FILE: `ledger.wallet-shards`: invalid value signed int `70000`, expected u16"]);
+    check_file("[ledger]\nwallet-shards = \"many\"", expect![[r#"FILE: `ledger.wallet-shards`: invalid type: found string "many", expected u16"#]]);
+    check_file("[engine]\nhistory = \"a while\"", expect![[r#"FILE: `engine.history`: `a while` is not a time span such as "5 ms": expected number at 0"#]]);
+    check_file("[log]\nsegment-bytes = \"64 MB\"", expect![[r#"FILE: `log.segment-bytes`: `64 MB` is not a size; write bytes as a number, or a string such as "64 MiB""#]]);
+    check_file("[http]\nlisten = \"localhost\"", expect![[r#"FILE: `http.listen`: invalid socket address syntax; write an address and a port, such as "127.0.0.1:8080""#]]);
+    check_file("[[room]]\nid = 1", expect!["FILE: `room.0`: `hosts` is missing"]);
+    check_file("[auth.viewer]\nalgorithm = \"none\"", expect!["FILE: `auth.viewer.algorithm`: `none` is not among what this version knows: HS256, RS256, ES256"]);
+    check_file("[log\n", expect![[r#"
+        FILE is not valid TOML: TOML parse error at line 1, column 5
+          |
+        1 | [log
+          |     ^
+        invalid table header
+        expected `.`, `]`
+    "#]]);
+}
+
+#[test]
+fn what_does_not_fit_together_is_told_all_at_once() {
+    check_file(
+        "[log]\nsegment-bytes = \"1 MiB\"\nbytes-max = \"2 MiB\"\n[http]\nadmin-listen = \"127.0.0.1:8080\"\n\
+         [engine]\nprefetch-permits = 5000",
+        expect![[r#"
+            the configuration does not fit together:
+              log.segment-bytes: 1 MiB must hold at least two records of engine.record-bytes-max = 1 MiB
+              log.bytes-max: 2 MiB must hold at least four segments of log.segment-bytes = 1 MiB
+              engine.prefetch-permits: 5000 must not be more than engine.permits-per-shard = 4096, of which they are a part
+              http.admin-listen: 127.0.0.1:8080 is http.listen too; the admin port must be one of its own"#]],
+    );
+    check_file("[ledger]\nname = \"My ledger\"\nwallet-shards = 0", expect![[r#"
+        the configuration does not fit together:
+          ledger.name: `My ledger` cannot name a ledger: use a-z, 0-9 and _, a letter first, at most 32
+          ledger.wallet-shards: 0 is not 1 to 4096"#]]);
+    check_file("[[room]]\nid = 1\nhosts = [5, 5]\n[[room]]\nid = 1\nhosts = [0]", expect![[r#"
+        the configuration does not fit together:
+          room.0.hosts: host 5 is listed twice
+          room.1.id: room 1 is listed twice
+          room.1.hosts: 0 is not a user"#]]);
+    check_file(
+        "[auth]\nadmin-key = \"short\"\n[auth.viewer]\nalgorithm = \"ES256\"\nsecret = \"short\"\n\
+         [[auth.service-keys]]\nname = \"pay\"\nkey = \"abc\"\nkey-file = \"x\"\n[[auth.service-keys]]\nname = \"pay\"",
+        expect![[r#"
+            the configuration does not fit together:
+              auth.viewer.secret: must have at least 32 bytes
+              auth.viewer.secret: is for HS256; RS256 and ES256 take public-key-file
+              auth.viewer.public-key-file: is needed for RS256 and ES256
+              auth.service-keys.0.key: is given twice, inline and as a file; keep one
+              auth.service-keys.0.key: must start with `lgk_` and have at least 32 characters
+              auth.service-keys.1: `pay` needs its key or key-file
+              auth.service-keys.1: `pay` is listed twice
+              auth.admin-key: must have at least 32 characters"#]],
+    );
+}
+
+#[test]
+fn keys_are_read_from_where_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("key");
+    let secret = "0123456789abcdef0123456789abcdef";
+    std::fs::write(&path, format!("{secret}\n")).unwrap();
+    let viewer = ViewerConfig { secret_file: Some(path.clone()), ..ViewerConfig::default() };
+    assert_eq!(viewer.key().unwrap().source().unwrap().read().unwrap().expose(), secret);
+    std::fs::write(&path, "\n").unwrap();
+    let told = viewer.key().unwrap().source().unwrap().read().unwrap_err().to_string();
+    assert!(told.contains("is empty"), "{told}");
+    assert!(ViewerConfig::default().key().is_none());
+}
+
+#[test]
+fn printing_shows_no_secret_and_can_be_read_again() {
+    let (_dir, sources) = with_file(
+        "[auth]\nadmin-key = \"abcdefghijklmnopqrstuvwxyz0123456789\"\n\
+         [[auth.service-keys]]\nname = \"pay\"\nkey = \"lgk_abcdefghijklmnopqrstuvwxyz0123456789\"",
+    );
+    let loaded = sources.load().unwrap();
+    let printed = loaded.config.to_toml();
+    assert!(!printed.contains("abcdefghijkl"), "{printed}");
+    assert!(!format!("{:?}{:?}", loaded.config, loaded.settings()).contains("abcdefghijkl"));
+    let again: Config = toml::from_str(&printed).unwrap();
+    assert_eq!(again.engine, loaded.config.engine);
+}
