@@ -14,9 +14,15 @@ pub mod log;
 pub mod record;
 pub mod store;
 
+pub mod accumulator;
 pub mod catalog;
+pub mod control;
+pub mod flush;
+pub mod machine;
+pub mod node;
 pub mod relay;
 pub mod resolve;
+pub mod shard;
 pub mod wallet;
 
 pub mod clock;

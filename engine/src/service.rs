@@ -205,7 +205,12 @@ impl Service {
             }
             Ok(WalletOutcome::Receipt { found: None, now }) => Ok(Found::Unknown { now }),
             Ok(WalletOutcome::Refused(refusal)) => Err(refusal.into()),
-            Ok(other) => Err(unexpected(&other)),
+            Ok(
+                other @ (WalletOutcome::Applied(_)
+                | WalletOutcome::Credits(_)
+                | WalletOutcome::Bound
+                | WalletOutcome::Balances(_)),
+            ) => Err(unexpected(&other)),
             Err(error) => Err(lookup_error(error)),
         }
     }
@@ -223,7 +228,12 @@ impl Service {
         match self.one(shard, WalletCommand::Read { user, after, wait_until }, self.deadline()).await {
             Ok(WalletOutcome::Balances(balances)) => Ok((balances, shard)),
             Ok(WalletOutcome::Refused(refusal)) => Err(refusal.into()),
-            Ok(other) => Err(unexpected(&other)),
+            Ok(
+                other @ (WalletOutcome::Applied(_)
+                | WalletOutcome::Credits(_)
+                | WalletOutcome::Bound
+                | WalletOutcome::Receipt { .. }),
+            ) => Err(unexpected(&other)),
             Err(error) => Err(lookup_error(error)),
         }
     }
@@ -262,7 +272,10 @@ impl Service {
         match self.one(shard, command, deadline).await? {
             WalletOutcome::Applied(applied) => Ok(applied),
             WalletOutcome::Refused(refusal) => Err(refusal.into()),
-            other => Err(unexpected(&other)),
+            other @ (WalletOutcome::Balances(_)
+            | WalletOutcome::Receipt { .. }
+            | WalletOutcome::Credits(_)
+            | WalletOutcome::Bound) => Err(unexpected(&other)),
         }
     }
 
@@ -299,7 +312,12 @@ pub fn cursor(bytes: Vec<u8>) -> Bytes {
 fn lookup_error(error: ServiceError) -> ServiceError {
     match error {
         ServiceError::OutcomeUnknown { .. } => ServiceError::ShardUnavailable,
-        other => other,
+        other @ (ServiceError::Refused(_)
+        | ServiceError::Overloaded { .. }
+        | ServiceError::ShardUnavailable
+        | ServiceError::StoreUnavailable
+        | ServiceError::CursorInvalid
+        | ServiceError::Internal(_)) => other,
     }
 }
 

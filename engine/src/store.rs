@@ -150,8 +150,10 @@ pub struct Checkpoint {
     pub shard: ShardId,
     /// Reading goes on here.
     pub position: Position,
-    /// Reading must go on here when unacknowledged relay items lie before `position`; never above it.
+    /// Never above `position`: from here on there are events that not every destination has acknowledged. Reading begins
+    /// here, with `relay_fold`, to hand those on again.
     pub relay_position: Position,
+    pub relay_fold: Fold,
     pub fold: Fold,
     /// The shard's time: that of its last event.
     pub time: Time,

@@ -1,1 +1,12 @@
-//! Being written.
+//! Where logs and rows live.
+//!
+//! The engine says what it needs of a log and of a store; this crate keeps the promise, embedded in the process or by
+//! real servers. It knows files and protocols and no rule about money. One conformance suite per trait holds all
+//! implementations to the same behaviour.
+
+pub mod folder;
+pub mod log;
+pub mod store;
+
+#[doc(hidden)]
+pub mod conformance;

@@ -2,6 +2,7 @@
 
 use crate::codec::Few;
 use crate::event_id::EventId;
+use crate::per_asset::PerAsset;
 use crate::relay::CreditPart;
 use crate::units::{Amount, AssetId, CatalogVersion, GiftCount, GiftId, RoomId, Seq, Time, UserId};
 use crate::wallet::event::{Channel, Payee, TraceId};
@@ -181,5 +182,19 @@ impl TransferSaid {
             && self.debits == other.debits
             && self.credits == other.credits
             && self.reference == other.reference
+    }
+}
+
+impl TransferSaid {
+    /// Debits and credits by asset.
+    pub fn sums(&self) -> PerAsset<(u128, u128)> {
+        let mut sums: PerAsset<(u128, u128)> = PerAsset::default();
+        for (asset, amount) in &self.debits {
+            sums.entry(*asset).0 += u128::from(amount.get());
+        }
+        for credit in &self.credits {
+            sums.entry(credit.asset).1 += u128::from(credit.amount.get());
+        }
+        sums
     }
 }

@@ -3,3 +3,10 @@
 pub mod command;
 pub mod event;
 pub mod outcome;
+
+pub mod books;
+mod decide;
+pub mod outbox;
+pub mod rows;
+pub mod wallets;
+pub mod window;

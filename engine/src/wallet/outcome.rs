@@ -64,4 +64,6 @@ pub enum Refusal {
     IssueLimit { asset: AssetId },
     #[error("the store cannot be asked for what is not in memory")]
     StoreUnavailable,
+    #[error("too many commands wait for the store")]
+    Overloaded,
 }

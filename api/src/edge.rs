@@ -1,0 +1,71 @@
+//! What every request passes on its way in and out: trace, panics, error bodies, counting.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use http::HeaderValue;
+use http::header::{ACCEPT_LANGUAGE, CONTENT_TYPE};
+
+use crate::error::ErrorCode;
+use crate::language::Language;
+use crate::metrics::RouteMeter;
+use crate::problem::Problem;
+use crate::state::ApiState;
+use crate::trace::{TRACEPARENT, Trace};
+
+/// One route's part of the edge.
+#[derive(Clone)]
+pub struct RouteEdge {
+    pub state: ApiState,
+    pub meter: Arc<RouteMeter>,
+}
+
+pub async fn pass(State(edge): State<RouteEdge>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let trace = Trace::of(request.headers(), &edge.state.fresh_ids);
+    let accept_language = request.headers().get(ACCEPT_LANGUAGE).cloned();
+    request.extensions_mut().insert(trace);
+    let response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(panic) => panicked(panic.as_ref(), &trace),
+    };
+    let mut response = with_body(response, &trace, accept_language.as_ref());
+    response.headers_mut().insert(TRACEPARENT, trace.header(edge.state.fresh_ids.span()));
+    edge.meter.record(response.status(), started.elapsed());
+    response
+}
+
+/// Writes the body of an error, also of one that the framework made by itself.
+fn with_body(mut response: Response, trace: &Trace, accept_language: Option<&HeaderValue>) -> Response {
+    let problem = match response.extensions_mut().remove::<Problem>() {
+        Some(problem) => problem,
+        None if response.status().is_client_error() || response.status().is_server_error() => {
+            Problem::of_status(response.status())
+        }
+        None => return response,
+    };
+    if problem.code().status().is_server_error() {
+        tracing::warn!(%trace, code = problem.code().name(), detail = problem.detail(), "request failed");
+    } else {
+        tracing::debug!(%trace, code = problem.code().name(), detail = problem.detail(), "request refused");
+    }
+    problem.write_into(response, trace, Language::preferred(accept_language))
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send), trace: &Trace) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let why = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    tracing::error!(%trace, why, "a handler panicked");
+    Problem::new(ErrorCode::Internal, "the server failed; the log has the reason under this trace id").into_response()
+}
+
+/// A JSON answer from something that serialises without fail.
+pub fn json(value: &impl serde::Serialize) -> Response {
+    let body = serde_json::to_vec(value).expect("answers have string keys and whole numbers only");
+    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+}

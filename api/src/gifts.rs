@@ -1,0 +1,160 @@
+//! Sending a gift, and asking what became of one.
+
+use std::borrow::Cow;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::HeaderMap;
+use largesse_engine::event_id::EventId;
+use largesse_engine::service::{Found, GiftRequest};
+use largesse_engine::units::{GiftId, RoomId, Time, UserId};
+use largesse_engine::wallet::command::GiftSaid;
+use serde::Deserialize;
+use smallvec::SmallVec;
+
+use crate::auth::Caller;
+use crate::edge;
+use crate::error::ErrorCode;
+use crate::extract::{JsonBytes, KeyPath, Params, Public, RoomPath, caller_key, parse_json};
+use crate::problem::{Extras, Problem};
+use crate::receipts;
+use crate::refusals;
+use crate::state::ApiState;
+use crate::trace::Trace;
+use crate::wire::{Id, Whole};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GiftBody<'a> {
+    gift_id: u32,
+    count: Whole,
+    to: SmallVec<[Id; 4]>,
+    #[serde(default)]
+    combo_id: Option<Id>,
+    /// The unit price on the sender's screen.
+    #[serde(default)]
+    price_seen: Option<Whole>,
+    #[serde(default, borrow)]
+    event_id: Option<Cow<'a, str>>,
+    /// For whom a service sends.
+    #[serde(default)]
+    sender: Option<Id>,
+}
+
+pub async fn send(
+    State(state): State<ApiState>,
+    trace: Trace,
+    Public(caller): Public,
+    RoomPath(room): RoomPath,
+    headers: HeaderMap,
+    body: Result<JsonBytes, Problem>,
+) -> Result<Response, Problem> {
+    let result = match body {
+        Ok(JsonBytes(body)) => send_parsed(&state, &trace, &caller, room, &headers, &body).await,
+        Err(problem) => Err(problem),
+    };
+    if let Err(problem) = &result {
+        state.gift_meter.failed(problem.code());
+    }
+    result
+}
+
+async fn send_parsed(
+    state: &ApiState,
+    trace: &Trace,
+    caller: &Caller,
+    room: RoomId,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Response, Problem> {
+    let body: GiftBody<'_> = parse_json(body)?;
+    let sender = sender_of(caller, body.sender.map(Id::user))?;
+    let key = caller_key(headers, body.event_id.as_deref())?;
+    let count = body.count.number("count")?;
+    let price_seen = body.price_seen.map(|price| price.amount("price_seen")).transpose()?;
+    let receivers: SmallVec<[UserId; 4]> = body.to.iter().map(|id| id.user()).collect();
+    let combo = body.combo_id.map(|id| id.0);
+    let said = GiftSaid::new(key, sender, room, GiftId(body.gift_id), count, &receivers, combo)?;
+
+    let id = said.id;
+    let sent = state.service.send_gift(GiftRequest { said, price_seen, trace: Some(trace.id) }).await;
+    let view = state.service.control.view();
+    match sent {
+        Ok(receipt) => {
+            state.gift_meter.applied(receipt.applied.replayed);
+            Ok(receipts::of_gift(&receipt, &view.catalog))
+        }
+        Err(error) => Err(refusals::of_service(error, &view.catalog, |time| poll(caller, sender, id, time))),
+    }
+}
+
+/// A viewer sends for himself, a service for whom it names.
+fn sender_of(caller: &Caller, named: Option<UserId>) -> Result<UserId, Problem> {
+    match (caller, named) {
+        (Caller::Viewer(own), None) => Ok(*own),
+        (Caller::Viewer(own), Some(named)) if *own == named => Ok(named),
+        (Caller::Viewer(_), Some(_)) => Err(Problem::forbidden("a viewer can only send in his own name")),
+        (Caller::Service(_), Some(named)) => Ok(named),
+        (Caller::Service(_), None) => Err(Problem::bad_request("a service says in `sender` whose gift it is")),
+        (Caller::Admin(_), _) => Err(Problem::forbidden("administrators send no gifts")),
+    }
+}
+
+/// Where an outcome that is not known can be asked for.
+pub fn poll(caller: &Caller, user: UserId, id: EventId, final_after: Time) -> String {
+    match caller {
+        Caller::Viewer(_) => format!("/v1/gifts/{id}?final_after={final_after}"),
+        Caller::Service(_) | Caller::Admin(_) => format!("/v1/gifts/{id}?sender={user}&final_after={final_after}"),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FindParams {
+    sender: Option<String>,
+    final_after: Option<u64>,
+}
+
+pub async fn find(
+    State(state): State<ApiState>,
+    Public(caller): Public,
+    KeyPath(key): KeyPath,
+    Params(params): Params<FindParams>,
+) -> Result<Response, Problem> {
+    let named = match params.sender.as_deref() {
+        Some(text) => Some(Id::parse(text).map(Id::user).ok_or_else(|| {
+            Problem::bad_request("`sender` must be a user id in decimal digits")
+        })?),
+        None => None,
+    };
+    let user = match (&caller, named) {
+        (Caller::Viewer(own), None) => *own,
+        (Caller::Viewer(own), Some(named)) if *own == named => named,
+        (Caller::Service(_), Some(named)) => named,
+        (Caller::Service(_), None) => {
+            return Err(Problem::bad_request("a service says in `?sender=` whose event it is"));
+        }
+        (Caller::Viewer(_) | Caller::Admin(_), _) => {
+            return Err(Problem::forbidden("a viewer can only ask for his own events"));
+        }
+    };
+    let found = state.service.find(user, key.id).await;
+    let view = state.service.control.view();
+    match found.map_err(|error| refusals::of_read(error, &view.catalog))? {
+        Found::Event { event, stored } => match receipts::of_event(&event, &stored, &view.catalog) {
+            Some(receipt) => Ok(edge::json(&receipt)),
+            None => Err(unknown(false)),
+        },
+        // The shard's time has passed the last moment at which the attempt could have been decided.
+        Found::Unknown { now } => Err(unknown(params.final_after.is_some_and(|last| now > Time(last)))),
+    }
+}
+
+fn unknown(is_final: bool) -> Problem {
+    let detail = if is_final {
+        "no event of this sender has this id, and the attempt can no longer be decided: it moved no money"
+    } else {
+        "no event of this sender has this id yet"
+    };
+    Problem::with(ErrorCode::EventUnknown, detail, Extras::Final(is_final))
+}

@@ -1,0 +1,312 @@
+//! A user's history, newest first.
+//!
+//! The store pages by time only. Filters are applied here, over a bounded number of events per request: a page may have
+//! fewer items than asked for, and a cursor to go on from.
+
+use axum::extract::State;
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use largesse_engine::catalog::Catalog;
+use largesse_engine::codec;
+use largesse_engine::resolve::ControlView;
+use largesse_engine::service::ServiceError;
+use largesse_engine::store::{Page, ReceivedEntry, ReceivedQuery, SentQuery, StoredEvent};
+use largesse_engine::units::{AssetId, RoomId, Time, UserId};
+use largesse_engine::wallet::event::WalletEvent;
+use serde::{Deserialize, Serialize};
+
+use crate::edge;
+use crate::error::ErrorCode;
+use crate::extract::{Params, Viewer, VisibleUser, in_time};
+use crate::problem::Problem;
+use crate::refusals;
+use crate::state::ApiState;
+use crate::time_text::{self, Rfc3339};
+use crate::wire::{Id, asset_name, parse_asset};
+
+pub mod items;
+
+use items::{Item, ItemBody, Kind, Side};
+
+pub const LIMIT_MAX: usize = 1_000;
+const LIMIT_DEFAULT: usize = 50;
+/// Events that one request looks through at most.
+const SCANNED_MAX: usize = 2_000;
+/// Events asked of the store at a time where a filter may drop most of them.
+const FILTERED_CHUNK: usize = 200;
+/// A cursor longer than this was not made here.
+const CURSOR_CHARS_MAX: usize = 1_024;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryParams {
+    side: Option<Side>,
+    kind: Option<Kind>,
+    asset: Option<String>,
+    room: Option<String>,
+    peer: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// The parameters, understood.
+struct Query {
+    user: UserId,
+    side: Side,
+    filter: Filter,
+    since: Option<Time>,
+    until: Option<Time>,
+    limit: usize,
+    from: Cursor,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Filter {
+    kind: Option<Kind>,
+    asset: Option<AssetId>,
+    room: Option<RoomId>,
+    peer: Option<UserId>,
+}
+
+/// Where a page goes on: at a place of the store's, less the first items of the event there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Cursor {
+    store: Option<Bytes>,
+    skip: u8,
+}
+
+#[derive(Serialize)]
+struct HistoryPage<'a> {
+    items: Vec<ItemBody<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
+    /// Everything received before this time is in the list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complete_until: Option<Rfc3339>,
+}
+
+pub async fn own(
+    State(state): State<ApiState>,
+    Viewer(user): Viewer,
+    Params(params): Params<HistoryParams>,
+) -> Result<Response, Problem> {
+    history(&state, user, params).await
+}
+
+pub async fn of_user(
+    State(state): State<ApiState>,
+    VisibleUser(user): VisibleUser,
+    Params(params): Params<HistoryParams>,
+) -> Result<Response, Problem> {
+    history(&state, user, params).await
+}
+
+async fn history(state: &ApiState, user: UserId, params: HistoryParams) -> Result<Response, Problem> {
+    let view = state.service.control.view();
+    let query = Query::parse(user, params, &view.catalog)?;
+    let page = gather(state, &query, &view);
+    in_time(page, state.options.request_timeout).await.unwrap_or_else(|| Err(refusals::store_unavailable()))
+}
+
+/// Reads pages of the store until enough items fit, all is read, or enough was looked through.
+async fn gather(state: &ApiState, query: &Query, view: &ControlView) -> Result<Response, Problem> {
+    let mut gathered = Gathered { items: Vec::new(), next: Some(query.from.clone()), scanned: 0 };
+    let mut complete_until = None;
+    while let Some(from) = gathered.next.take() {
+        let room = query.limit - gathered.items.len();
+        if room == 0 || gathered.scanned >= SCANNED_MAX {
+            gathered.next = Some(from);
+            break;
+        }
+        let chunk = if query.filter.is_empty() { room } else { room.max(FILTERED_CHUNK) };
+        let chunk = chunk.min(SCANNED_MAX - gathered.scanned);
+        let (read, until) = read_chunk(state, query, from.store.clone(), chunk, gathered.scanned == 0).await?;
+        complete_until = complete_until.or(until);
+        if let Cut::After { events, skip } = gathered.add(read, from.skip, query) {
+            // The page is full before the chunk's end: only the store can say where exactly that is.
+            let store = match events {
+                0 => from.store,
+                events => read_chunk(state, query, from.store, events, false).await?.0.next,
+            };
+            gathered.next = Some(Cursor { store, skip });
+        }
+    }
+    let page = HistoryPage {
+        items: gathered.items.iter().map(|item| item.body(query.side, |asset| asset_name(&view.catalog, asset))).collect(),
+        cursor: gathered.next.map(|cursor| cursor.encode(query.side, query.user)),
+        complete_until: complete_until.map(Rfc3339),
+    };
+    Ok(edge::json(&page))
+}
+
+struct Gathered {
+    items: Vec<Item>,
+    next: Option<Cursor>,
+    scanned: usize,
+}
+
+enum Cut {
+    /// Everything of the chunk was looked at; `Gathered::next` is where the store goes on.
+    AtEnd,
+    /// The page is full after so many events of the chunk, and so many items of the next one.
+    After { events: usize, skip: u8 },
+}
+
+impl Gathered {
+    fn add(&mut self, read: Page<Vec<Item>>, skip_first: u8, query: &Query) -> Cut {
+        let last = read.items.len().saturating_sub(1);
+        for (place, event) in read.items.into_iter().enumerate() {
+            let skip = if place == 0 { usize::from(skip_first) } else { 0 };
+            let items_of_event = event.len();
+            for (number, item) in event.into_iter().enumerate().skip(skip) {
+                if !query.filter.fits(&item) {
+                    continue;
+                }
+                self.items.push(item);
+                let is_done = place == last && number + 1 == items_of_event;
+                if self.items.len() == query.limit && !is_done {
+                    let (events, skip) = if number + 1 == items_of_event { (place + 1, 0) } else { (place, number + 1) };
+                    return Cut::After { events, skip: u8::try_from(skip).expect("an event has fewer items than 256") };
+                }
+            }
+            self.scanned += 1;
+        }
+        self.next = read.next.map(|store| Cursor { store: Some(store), skip: 0 });
+        Cut::AtEnd
+    }
+}
+
+/// One page of the store, each event as its items.
+async fn read_chunk(
+    state: &ApiState,
+    query: &Query,
+    cursor: Option<Bytes>,
+    limit: usize,
+    is_first: bool,
+) -> Result<(Page<Vec<Item>>, Option<Time>), Problem> {
+    let service = &state.service;
+    let Query { user, since, until, .. } = *query;
+    let shard = service.wallets.shape().wallet_of(user);
+    let read = match query.side {
+        Side::Sent => {
+            let sent = SentQuery { shard, user, since, until, cursor, limit };
+            // Only the first read waits for what was answered before this request to be in the store.
+            let page = if is_first {
+                service.sent_history(sent).await
+            } else {
+                service.store.page_sent(sent).await.map_err(ServiceError::from)
+            };
+            page.and_then(|page| sent_items(page, user)).map(|page| (page, None))
+        }
+        Side::Received => {
+            let received = ReceivedQuery { shard, user, since, until, cursor, limit };
+            let page = service.received_history(received).await;
+            page.map(|(page, complete_until)| (received_items(page), Some(complete_until)))
+        }
+    };
+    read.map_err(|error| refusals::of_read(error, &service.control.view().catalog))
+}
+
+fn sent_items(page: Page<StoredEvent>, user: UserId) -> Result<Page<Vec<Item>>, ServiceError> {
+    let items = page.items.iter().map(|stored| {
+        let event: WalletEvent =
+            codec::decode(&stored.event).map_err(|error| ServiceError::Internal(error.to_string()))?;
+        Ok(items::of_event(&event, stored.at, user))
+    });
+    Ok(Page { items: items.collect::<Result<_, ServiceError>>()?, next: page.next })
+}
+
+fn received_items(page: Page<ReceivedEntry>) -> Page<Vec<Item>> {
+    Page { items: page.items.iter().map(|entry| vec![items::of_entry(entry)]).collect(), next: page.next }
+}
+
+impl Query {
+    fn parse(user: UserId, params: HistoryParams, catalog: &Catalog) -> Result<Query, Problem> {
+        let HistoryParams { side, kind, asset, room, peer, since, until, limit, cursor } = params;
+        let side = side.unwrap_or(Side::Sent);
+        let limit = limit.unwrap_or(LIMIT_DEFAULT);
+        if !(1..=LIMIT_MAX).contains(&limit) {
+            return Err(Problem::bad_request(format!("`limit` must be 1 to {LIMIT_MAX}")));
+        }
+        let id = |text: Option<String>, name: &'static str| match text {
+            None => Ok(None),
+            Some(text) => match Id::parse(&text) {
+                Some(id) => Ok(Some(id.0)),
+                None => Err(Problem::bad_request(format!("`{name}` must be a decimal id"))),
+            },
+        };
+        let time = |text: Option<String>, name: &'static str| match text {
+            None => Ok(None),
+            Some(text) => time_text::parse(&text).map(Some).ok_or_else(|| {
+                let detail = format!("`{name}` must be RFC 3339 (a `+` of its offset written as %2B) or milliseconds");
+                Problem::bad_request(detail)
+            }),
+        };
+        let filter = Filter {
+            kind,
+            asset: asset.map(|name| parse_asset(catalog, &name)).transpose()?,
+            room: id(room, "room")?.map(RoomId),
+            peer: id(peer, "peer")?.map(UserId),
+        };
+        let from = match cursor {
+            None => Cursor::default(),
+            Some(text) => Cursor::decode(&text, side, user).ok_or_else(|| {
+                Problem::new(ErrorCode::CursorInvalid, "the cursor was not made by this list; start without one")
+            })?,
+        };
+        let (since, until) = (time(since, "since")?, time(until, "until")?);
+        Ok(Query { user, side, filter, since, until, limit, from })
+    }
+}
+
+impl Filter {
+    fn is_empty(&self) -> bool {
+        let Filter { kind, asset, room, peer } = self;
+        kind.is_none() && asset.is_none() && room.is_none() && peer.is_none()
+    }
+
+    fn fits(&self, item: &Item) -> bool {
+        self.kind.is_none_or(|kind| item.kind == kind)
+            && self.asset.is_none_or(|asset| item.asset == asset)
+            && self.room.is_none_or(|room| item.room() == Some(room))
+            && self.peer.is_none_or(|peer| item.peers.contains(&peer))
+    }
+}
+
+impl Cursor {
+    const VERSION: u8 = 1;
+    const HEAD: usize = 11;
+
+    /// It names its list, so that a cursor of another user or side is noticed.
+    fn encode(&self, side: Side, user: UserId) -> String {
+        let mut bytes = vec![Self::VERSION, side as u8, self.skip];
+        bytes.extend_from_slice(&user.get().to_le_bytes());
+        if let Some(store) = &self.store {
+            bytes.push(1);
+            bytes.extend_from_slice(store);
+        }
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    fn decode(text: &str, side: Side, user: UserId) -> Option<Cursor> {
+        if text.len() > CURSOR_CHARS_MAX {
+            return None;
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (head, store) = bytes.split_at_checked(Self::HEAD)?;
+        let is_of_list = head[..2] == [Self::VERSION, side as u8] && head[3..] == user.get().to_le_bytes();
+        let store = match store {
+            [] => None,
+            [1, store @ ..] => Some(Bytes::copy_from_slice(store)),
+            _ => return None,
+        };
+        is_of_list.then_some(Cursor { store, skip: head[2] })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! One line of a history, and how events become lines.
+
+use std::borrow::Cow;
+
+use largesse_engine::event_id::EventId;
+use largesse_engine::store::{ReceivedEntry, ReceivedKind};
+use largesse_engine::units::{Amount, AssetId, GiftId, RoomId, Time, UserId};
+use largesse_engine::wallet::event::{Direction, GiftSent, Recharged, Transferred, WalletEvent};
+use serde::{Deserialize, Serialize};
+use smallvec::{SmallVec, smallvec};
+
+use crate::time_text::Rfc3339;
+use crate::wire::IdText;
+
+/// `sent` are the user's own events: gifts, recharges, transfers, and points earned by them; `received` is what came
+/// from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    Sent,
+    Received,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Gift,
+    Recharge,
+    Transfer,
+    Points,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    pub id: EventId,
+    /// The caller's own spelling of the id, where it is known and differs.
+    pub key: Option<Box<str>>,
+    pub kind: Kind,
+    pub peers: SmallVec<[UserId; 2]>,
+    pub gift: Option<GiftLine>,
+    pub asset: AssetId,
+    pub amount: Amount,
+    pub balance_after: Option<Amount>,
+    pub at: Time,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GiftLine {
+    pub room: RoomId,
+    pub gift: GiftId,
+    pub count: u16,
+}
+
+#[derive(Debug, Serialize)]
+pub struct ItemBody<'a> {
+    event_id: Cow<'a, str>,
+    kind: Kind,
+    side: Side,
+    peers: SmallVec<[IdText; 2]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room_id: Option<IdText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gift_id: Option<GiftId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u16>,
+    asset: Cow<'a, str>,
+    amount: Amount,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    balance_after: Option<Amount>,
+    at: Rfc3339,
+}
+
+impl Item {
+    pub fn room(&self) -> Option<RoomId> {
+        self.gift.map(|gift| gift.room)
+    }
+
+    pub fn body<'a>(&'a self, side: Side, name_of: impl Fn(AssetId) -> Cow<'a, str>) -> ItemBody<'a> {
+        ItemBody {
+            event_id: crate::receipts::event_id(self.id, self.key.as_deref()),
+            kind: self.kind,
+            side,
+            peers: self.peers.iter().map(|peer| IdText::from(*peer)).collect(),
+            room_id: self.room().map(IdText::from),
+            gift_id: self.gift.map(|gift| gift.gift),
+            count: self.gift.map(|gift| gift.count),
+            asset: name_of(self.asset),
+            amount: self.amount,
+            balance_after: self.balance_after,
+            at: Rfc3339(self.at),
+        }
+    }
+}
+
+/// The lines of a user's own event; always the same ones in the same order, as cursors count them.
+pub fn of_event(event: &WalletEvent, at: Time, user: UserId) -> Vec<Item> {
+    match event {
+        WalletEvent::GiftSent(sent) => of_gift(sent, at),
+        WalletEvent::Recharged(Recharged { said, balance, .. }) => vec![Item {
+            id: said.id(),
+            key: None,
+            kind: Kind::Recharge,
+            peers: smallvec![],
+            gift: None,
+            asset: said.asset,
+            amount: said.amount,
+            balance_after: Some(*balance),
+            at,
+        }],
+        WalletEvent::Transferred(transferred) => of_transfer(transferred, event, at, user),
+        // Nobody's own: the one came from others, the other moved nothing.
+        WalletEvent::CreditsApplied(_) | WalletEvent::TransactionBound(_) => Vec::new(),
+    }
+}
+
+/// One line with the total, however many hosts there are, and one for the points it earned.
+fn of_gift(sent: &GiftSent, at: Time) -> Vec<Item> {
+    let said = &sent.said;
+    let gift = Item {
+        id: said.id,
+        key: said.key.clone(),
+        kind: Kind::Gift,
+        peers: said.receivers.iter().copied().collect(),
+        gift: Some(GiftLine { room: said.room, gift: said.gift, count: said.count.get() }),
+        asset: sent.asset,
+        amount: sent.total(),
+        balance_after: Some(sent.balance),
+        at,
+    };
+    let points = sent.points.map(|points| Item {
+        kind: Kind::Points,
+        peers: smallvec![],
+        asset: points.asset,
+        amount: points.amount,
+        balance_after: Some(points.balance),
+        ..gift.clone()
+    });
+    std::iter::once(gift).chain(points).collect()
+}
+
+/// A line per asset that left the user or was given to others, then a line per asset that he got himself.
+fn of_transfer(transferred: &Transferred, event: &WalletEvent, at: Time, user: UserId) -> Vec<Item> {
+    let said = &transferred.said;
+    let line = |asset, amount, balance_after, peers| Item {
+        id: said.id,
+        key: said.key.clone(),
+        kind: Kind::Transfer,
+        peers,
+        gift: None,
+        asset,
+        amount,
+        balance_after,
+        at,
+    };
+    let mut items = Vec::new();
+    let mut own = Vec::new();
+    event.for_each_change(|change| {
+        if change.user == user && change.direction == Direction::Debit {
+            items.push(line(change.asset, change.amount, Some(change.balance), smallvec![]));
+        } else if change.user == user {
+            own.push(line(change.asset, change.amount, Some(change.balance), smallvec![]));
+        }
+    });
+    let debits = items.len();
+    for credit in said.credits.iter().filter(|credit| credit.user != user) {
+        match items.iter_mut().position(|item| item.asset == credit.asset) {
+            Some(place) if place < debits => items[place].peers.push(credit.user),
+            Some(place) => {
+                let item = &mut items[place];
+                item.amount = item.amount.checked_add(credit.amount).unwrap_or(Amount::MAX);
+                item.peers.push(credit.user);
+            }
+            None => items.push(line(credit.asset, credit.amount, None, smallvec![credit.user])),
+        }
+    }
+    items.extend(own);
+    items
+}
+
+/// The line of something that came from another user.
+pub fn of_entry(entry: &ReceivedEntry) -> Item {
+    let (kind, gift) = match entry.kind {
+        ReceivedKind::Gift { room, gift, count } => (Kind::Gift, Some(GiftLine { room, gift, count })),
+        ReceivedKind::Transfer => (Kind::Transfer, None),
+    };
+    Item {
+        id: entry.id,
+        key: None,
+        kind,
+        peers: smallvec![entry.sender],
+        gift,
+        asset: entry.asset,
+        amount: entry.amount,
+        balance_after: None,
+        at: entry.at,
+    }
+}

@@ -1,0 +1,90 @@
+//! What the edge counts. Handles are looked up once; no label ever names a user or a room.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use http::StatusCode;
+use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram};
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+
+use crate::error::ErrorCode;
+
+/// Borders of the duration histograms, in seconds.
+const DURATION_BUCKETS: [f64; 14] =
+    [0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+/// How often samples are folded into their buckets when nobody scrapes, so that they do not pile up.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Makes the process's recorder; to be called once, before any router is built, within a runtime.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let handle = PrometheusBuilder::new().set_buckets(&DURATION_BUCKETS)?.install_recorder()?;
+    let upkeep = handle.clone();
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(UPKEEP);
+        loop {
+            ticks.tick().await;
+            upkeep.run_upkeep();
+        }
+    });
+    Ok(handle)
+}
+
+pub(crate) fn describe() {
+    describe_counter!("largesse_http_requests_total", "Requests answered, by route and status");
+    describe_histogram!("largesse_http_request_seconds", "Time from a request's head to its answer, by route");
+    describe_counter!("largesse_gift_requests_total", "Gifts asked for over HTTP, by outcome and reason");
+}
+
+/// Requests of one route.
+pub struct RouteMeter {
+    route: &'static str,
+    seconds: Histogram,
+    by_status: [OnceLock<Counter>; 600],
+}
+
+impl RouteMeter {
+    pub fn new(route: &'static str) -> RouteMeter {
+        let seconds = histogram!("largesse_http_request_seconds", "route" => route);
+        RouteMeter { route, seconds, by_status: [const { OnceLock::new() }; 600] }
+    }
+
+    pub fn record(&self, status: StatusCode, took: Duration) {
+        let Some(counter) = self.by_status.get(usize::from(status.as_u16())) else { return };
+        let make = || counter!("largesse_http_requests_total", "route" => self.route, "status" => status.as_u16().to_string());
+        counter.get_or_init(make).increment(1);
+        self.seconds.record(took.as_secs_f64());
+    }
+}
+
+/// Gifts by what came of them.
+pub struct GiftMeter {
+    applied: Counter,
+    replayed: Counter,
+    failed: [OnceLock<Counter>; ErrorCode::ALL.len()],
+}
+
+impl Default for GiftMeter {
+    fn default() -> Self {
+        GiftMeter {
+            applied: gift_counter("applied", "new"),
+            replayed: gift_counter("applied", "replayed"),
+            failed: [const { OnceLock::new() }; ErrorCode::ALL.len()],
+        }
+    }
+}
+
+impl GiftMeter {
+    pub fn applied(&self, replayed: bool) {
+        let counter = if replayed { &self.replayed } else { &self.applied };
+        counter.increment(1);
+    }
+
+    pub fn failed(&self, code: ErrorCode) {
+        let outcome = if code.vouches_for_no_effect() { "refused" } else { "unknown" };
+        self.failed[code.place()].get_or_init(|| gift_counter(outcome, code.name())).increment(1);
+    }
+}
+
+fn gift_counter(outcome: &'static str, reason: &'static str) -> Counter {
+    counter!("largesse_gift_requests_total", "outcome" => outcome, "reason" => reason)
+}

@@ -1,0 +1,33 @@
+//! What can be set about the edge.
+
+use std::time::Duration;
+
+use crate::auth::AuthOptions;
+
+#[derive(Clone, Debug)]
+pub struct ApiOptions {
+    pub auth: AuthOptions,
+    /// Largest body of a request. Default: 64 KiB.
+    pub body_bytes_max: usize,
+    /// Largest catalog that an administrator may send. Default: 8 MiB.
+    pub catalog_bytes_max: usize,
+    /// How long a body may take to arrive. Default: 10 s.
+    pub body_timeout: Duration,
+    /// How long a page of history, or a change of the catalog, may take. Default: 5 s.
+    pub request_timeout: Duration,
+    /// Verified tokens that are remembered. Default: 100,000.
+    pub verified_tokens_max: u64,
+}
+
+impl Default for ApiOptions {
+    fn default() -> Self {
+        ApiOptions {
+            auth: AuthOptions::default(),
+            body_bytes_max: 64 << 10,
+            catalog_bytes_max: 8 << 20,
+            body_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(5),
+            verified_tokens_max: 100_000,
+        }
+    }
+}

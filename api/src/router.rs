@@ -1,0 +1,78 @@
+//! Which path leads where. Every route, and every path that is none, passes the edge.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::handler::Handler;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, get, post};
+
+use crate::edge::{self, RouteEdge};
+use crate::error::ErrorCode;
+use crate::metrics::RouteMeter;
+use crate::problem::Problem;
+use crate::state::ApiState;
+use crate::{assets, balances, catalog, gifts, history, ops, recharges};
+
+/// What viewers and services reach.
+pub fn public_router(state: ApiState) -> Router {
+    let routes = Routes::new(&state)
+        .add("/v1/rooms/{room}/gifts", post(gifts::send))
+        .add("/v1/rooms/{room}/catalog", get(catalog::of_room))
+        .add("/v1/gifts/{event_id}", get(gifts::find))
+        .add("/v1/me/balances", get(balances::own))
+        .add("/v1/users/{user}/balances", get(balances::of_user))
+        .add("/v1/me/history", get(history::own))
+        .add("/v1/users/{user}/history", get(history::of_user))
+        .add("/v1/recharges", post(recharges::recharge))
+        .add("/assets/{*path}", get(assets::asset))
+        .add("/healthz", get(ops::healthz))
+        .add("/health", get(ops::healthz));
+    routes.finish(state)
+}
+
+/// What administrators and machines that watch reach, on a port of its own.
+pub fn admin_router(state: ApiState) -> Router {
+    let routes = Routes::new(&state)
+        .add("/v1/catalog", get(catalog::get).put(catalog::put))
+        .add("/healthz", get(ops::healthz))
+        .add("/health", get(ops::healthz))
+        .add("/readyz", get(ops::readyz))
+        .add("/readiness", get(ops::readyz))
+        .add("/metrics", get(ops::metrics));
+    routes.finish(state)
+}
+
+struct Routes {
+    router: Router<ApiState>,
+    state: ApiState,
+}
+
+impl Routes {
+    fn new(state: &ApiState) -> Routes {
+        Routes { router: Router::new(), state: state.clone() }
+    }
+
+    fn add(mut self, path: &'static str, methods: MethodRouter<ApiState>) -> Routes {
+        let layer = from_fn_with_state(self.edge(path), edge::pass);
+        self.router = self.router.route(path, methods.fallback(wrong_method).layer(layer));
+        self
+    }
+
+    fn finish(self, state: ApiState) -> Router {
+        let layer = from_fn_with_state(self.edge("none"), edge::pass);
+        self.router.fallback(no_such_path.layer(layer)).with_state(state)
+    }
+
+    fn edge(&self, route: &'static str) -> RouteEdge {
+        RouteEdge { state: self.state.clone(), meter: Arc::new(RouteMeter::new(route)) }
+    }
+}
+
+async fn wrong_method() -> Problem {
+    Problem::new(ErrorCode::MethodNotAllowed, "this path has other methods; the `Allow` header names them")
+}
+
+async fn no_such_path() -> Problem {
+    Problem::new(ErrorCode::NotFound, "there is nothing at this path; the API begins at /v1")
+}

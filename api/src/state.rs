@@ -1,0 +1,85 @@
+//! What all handlers share.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use largesse_engine::service::Service;
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::auth::{Auth, AuthError};
+use crate::catalog::CatalogPages;
+use crate::metrics::GiftMeter;
+use crate::options::ApiOptions;
+use crate::trace::FreshIds;
+
+/// One handle on everything; cloning it costs a count.
+#[derive(Clone)]
+pub struct ApiState(Arc<Shared>);
+
+pub struct Shared {
+    pub service: Service,
+    pub options: ApiOptions,
+    pub auth: Auth,
+    pub readiness: Readiness,
+    pub metrics: PrometheusHandle,
+    pub(crate) catalog_pages: CatalogPages,
+    pub(crate) gift_meter: GiftMeter,
+    pub(crate) fresh_ids: FreshIds,
+}
+
+impl ApiState {
+    /// The recorder behind `metrics` must be the process's before this, or nothing is counted.
+    pub fn new(service: Service, options: ApiOptions, metrics: PrometheusHandle) -> Result<ApiState, AuthError> {
+        crate::metrics::describe();
+        let auth = Auth::new(&options.auth, options.verified_tokens_max, Arc::clone(&service.clock))?;
+        Ok(ApiState(Arc::new(Shared {
+            service,
+            options,
+            auth,
+            readiness: Readiness::default(),
+            metrics,
+            catalog_pages: CatalogPages::default(),
+            gift_meter: GiftMeter::default(),
+            fresh_ids: FreshIds::default(),
+        })))
+    }
+}
+
+impl Deref for ApiState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// Whether this process should be sent requests; told by whoever starts and stops it.
+#[derive(Debug, Default)]
+pub struct Readiness(AtomicU8);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Starting,
+    Ready,
+    Draining,
+}
+
+impl Readiness {
+    pub fn set(&self, phase: Phase) {
+        let number = match phase {
+            Phase::Starting => 0,
+            Phase::Ready => 1,
+            Phase::Draining => 2,
+        };
+        self.0.store(number, Ordering::Release);
+    }
+
+    pub fn phase(&self) -> Phase {
+        match self.0.load(Ordering::Acquire) {
+            0 => Phase::Starting,
+            1 => Phase::Ready,
+            _ => Phase::Draining,
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The actor around a shard: carries messages in and effects out, and nothing else.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use crate::clock::Clock;
+use crate::log::{AppendError, ShardLog};
+use crate::machine::{Impossible, Machine};
+use crate::node::door::{Door, Reply, Standing};
+use crate::record::{Claim, LogEntry};
+use crate::shard::recover::{READ_BYTES, RecoverError, recover};
+use crate::shard::{Effect, Shard, ShardLimits, Stop};
+use crate::store::Store;
+use crate::units::{NodeId, Position, Seq};
+
+/// How often a shard does what is due by time.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A machine that this node knows how to serve.
+pub trait Hosted: Machine {
+    /// What its effects need beside log and store.
+    type Env: Clone + Send + Sync + 'static;
+
+    fn fetch(store: Arc<dyn Store>, shard: crate::units::ShardId, needs: Vec<Self::Need>) -> Fetching<Self>;
+
+    fn hand_on(env: &Self::Env, output: Self::Output);
+
+    /// Makes visible to others what they may want to know, now and then.
+    fn publish(&self, door: &Door<Self>)
+    where
+        Self: Sized;
+}
+
+/// Each need with its row, or without one when the store could not be asked.
+pub type Fetching<M> = BoxFuture<'static, Vec<(<M as Machine>::Need, Option<<M as Machine>::Row>)>>;
+
+/// All that can happen to a shard.
+pub enum ShardMsg<M: Machine> {
+    Commands(Reply<M::Outcome>, Vec<M::Command>),
+    Appended(u64, Result<Position, AppendError>),
+    Arrived(Vec<(M::Need, Option<M::Row>)>),
+    ReadBack {
+        entries: Vec<LogEntry>,
+        is_end: bool,
+    },
+    Signal(M::Signal),
+    Flushed(Seq),
+    Tick,
+    /// Everything before this message has been decided; finish what is under way and stop.
+    Drain,
+    Failed(String),
+}
+
+/// Configuration only: all that changes lives in [`ShardState`].
+pub struct ShardActor<M: Hosted> {
+    pub door: Arc<Door<M>>,
+    pub log: Arc<dyn ShardLog>,
+    pub store: Arc<dyn Store>,
+    pub clock: Arc<dyn Clock>,
+    pub env: M::Env,
+    pub node: NodeId,
+    pub limits: ShardLimits,
+    /// Why the last actor of this shard ended.
+    pub verdict: Arc<Mutex<Option<Ended>>>,
+}
+
+/// How an actor came to its end.
+#[derive(Clone, Debug)]
+pub enum Ended {
+    /// A fresh one may try.
+    Retry(String),
+    /// Someone has to look first.
+    Halted(Impossible),
+    Drained,
+}
+
+pub struct ShardState<M: Hosted> {
+    shard: Shard<M, Reply<M::Outcome>>,
+    is_draining: bool,
+}
+
+impl<M: Hosted> Actor for ShardActor<M> {
+    type Msg = ShardMsg<M>;
+    type State = ShardState<M>;
+    /// A machine without any state, and the nonce of this claim.
+    type Arguments = (M, [u8; 16]);
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        (mut machine, nonce): Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        let claim = Claim { node: self.node, nonce };
+        let id = self.door.shard;
+        let owner = match recover(id, &mut machine, &*self.log, &*self.store, claim).await {
+            Ok(owner) => owner,
+            Err(error) => {
+                self.end(match &error {
+                    RecoverError::Impossible(impossible) => Ended::Halted(impossible.clone()),
+                    RecoverError::Log(_) | RecoverError::Store(_) | RecoverError::Fenced(_) => {
+                        Ended::Retry(error.to_string())
+                    }
+                });
+                return Err(error.into());
+            }
+        };
+        tracing::debug!(shard = %id, epoch = %owner.epoch, next = %owner.next, "shard is owned");
+        let shard = Shard::new(id, machine, self.limits, self.log.fencing(), owner);
+        let mut state = ShardState { shard, is_draining: false };
+        myself.send_interval(TICK, || ShardMsg::Tick);
+        state.shard.tick(self.clock.now());
+        self.carry_out(&myself, &mut state);
+        self.publish(&state);
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        let now = self.clock.now();
+        let mut is_quiet = false;
+        match message {
+            ShardMsg::Commands(reply, commands) => state.shard.submit(reply, commands),
+            ShardMsg::Appended(number, answer) => state.shard.appended(number, answer, now),
+            ShardMsg::Arrived(rows) => rows.into_iter().for_each(|(need, row)| state.shard.arrived(&need, row)),
+            ShardMsg::ReadBack { entries, is_end } => state.shard.read_back(&entries, is_end, now),
+            ShardMsg::Signal(signal) => {
+                state.shard.signal(signal, now);
+                state.shard.machine().publish(&self.door);
+            }
+            ShardMsg::Flushed(seq) => {
+                state.shard.flushed(seq, now);
+                state.shard.machine().publish(&self.door);
+            }
+            ShardMsg::Tick => {
+                state.shard.tick(now);
+                state.shard.machine().publish(&self.door);
+                is_quiet = state.shard.is_idle();
+            }
+            ShardMsg::Drain => state.is_draining = true,
+            ShardMsg::Failed(why) => {
+                self.end(Ended::Retry(why.clone()));
+                return Err(why.into());
+            }
+        }
+        state.shard.pump(now);
+        let stop = self.carry_out(&myself, state);
+        self.publish(state);
+        match stop {
+            Some(Stop::Impossible(impossible)) => {
+                self.end(Ended::Halted(impossible.clone()));
+                Err(impossible.into())
+            }
+            Some(Stop::Lost(lost)) => {
+                self.end(Ended::Retry(lost.to_string()));
+                Err(lost.into())
+            }
+            None => {
+                if state.is_draining && (is_quiet || state.shard.is_idle()) {
+                    self.end(Ended::Drained);
+                    myself.stop(None);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl<M: Hosted> ShardActor<M> {
+    fn carry_out(&self, myself: &ActorRef<ShardMsg<M>>, state: &mut ShardState<M>) -> Option<Stop> {
+        for effect in state.shard.take_effects() {
+            match effect {
+                Effect::Answer(reply, outcomes) => reply.send(outcomes),
+                Effect::Append { number, epoch, record } => {
+                    let myself = myself.clone();
+                    let done = move |answer| drop(myself.cast(ShardMsg::Appended(number, answer)));
+                    self.log.append(epoch, record, Box::new(done));
+                }
+                Effect::Output(output) => M::hand_on(&self.env, output),
+                Effect::Fetch(needs) => {
+                    let fetching = M::fetch(Arc::clone(&self.store), self.door.shard, needs);
+                    let myself = myself.clone();
+                    tokio::spawn(async move { drop(myself.cast(ShardMsg::Arrived(fetching.await))) });
+                }
+                Effect::ReadBack(from) => {
+                    tokio::spawn(read_back(Arc::clone(&self.log), from, myself.clone()));
+                }
+                Effect::Stop(stop) => return Some(stop),
+            }
+        }
+        None
+    }
+
+    fn publish(&self, state: &ShardState<M>) {
+        self.door.set_standing(Standing { last: state.shard.last(), time: state.shard.time() });
+        self.door.is_full.store(state.shard.machine().is_full(), std::sync::atomic::Ordering::Release);
+    }
+
+    fn end(&self, how: Ended) {
+        *self.verdict.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(how);
+    }
+}
+
+async fn read_back<M: Machine>(log: Arc<dyn ShardLog>, mut from: Position, actor: ActorRef<ShardMsg<M>>) {
+    loop {
+        let message = match log.read(from, READ_BYTES).await {
+            Ok(entries) => {
+                let is_end = entries.is_empty();
+                from = entries.last().map_or(from, |last| last.position.after());
+                ShardMsg::ReadBack { entries, is_end }
+            }
+            Err(error) => ShardMsg::Failed(error.to_string()),
+        };
+        let is_last = !matches!(message, ShardMsg::ReadBack { is_end: false, .. });
+        if actor.cast(message).is_err() || is_last {
+            return;
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The door of a shard: bounded, timed, honest about the unknown. Everything that enters an actor's mailbox for a caller
+//! holds permits until its answer has gone out, since the mailbox itself has no bound.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use ractor::ActorRef;
+use tokio::sync::oneshot;
+
+use crate::flush::Settled;
+use crate::handle::CallError;
+use crate::log::Logs;
+use crate::machine::Machine;
+use crate::node::actor::ShardMsg;
+use crate::units::{Seq, ShardId, Time};
+
+/// How long a caller should stay away when the door is shut.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+
+pub struct Door<M: Machine> {
+    pub shard: ShardId,
+    actor: RwLock<Option<ActorRef<ShardMsg<M>>>>,
+    permits: Arc<Permits>,
+    /// Relayed credits and other internal traffic, so that callers cannot starve it.
+    internal_permits: Arc<Permits>,
+    logs: Arc<dyn Logs>,
+    /// The machine cannot remember more until the store has caught up.
+    pub is_full: AtomicBool,
+    /// Nothing new is admitted: the node is stopping.
+    pub is_closing: AtomicBool,
+    /// Last decided event, and a time that no later event is before.
+    standing: Mutex<Standing>,
+    /// For the flusher: what every destination has acknowledged.
+    pub settled: Settled,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Standing {
+    pub last: Seq,
+    pub time: Time,
+}
+
+#[derive(Debug)]
+pub struct Permits {
+    used: AtomicUsize,
+    max: usize,
+}
+
+/// Given back when dropped: with the answer, or with the actor that died with it.
+#[derive(Debug)]
+pub struct Permit {
+    of: Arc<Permits>,
+    count: usize,
+}
+
+impl Permits {
+    fn new(max: usize) -> Arc<Permits> {
+        Arc::new(Permits { used: AtomicUsize::new(0), max })
+    }
+
+    fn take(self: &Arc<Self>, count: usize) -> Option<Permit> {
+        let taken = self.used.fetch_add(count, Ordering::AcqRel) + count;
+        let permit = Permit { of: Arc::clone(self), count };
+        // One batch may be larger than all permits together; it gets in when it is alone.
+        if taken <= self.max || taken == count { Some(permit) } else { None }
+    }
+
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.of.used.fetch_sub(self.count, Ordering::AcqRel);
+    }
+}
+
+/// Where an answer goes.
+#[derive(Debug)]
+pub struct Reply<O> {
+    sender: oneshot::Sender<Vec<O>>,
+    _permit: Permit,
+}
+
+impl<O> Reply<O> {
+    pub fn send(self, outcomes: Vec<O>) {
+        // A caller that went away is no longer interested, and finds its receipt by its id.
+        let _gone = self.sender.send(outcomes);
+    }
+}
+
+/// On whose behalf something enters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    Caller,
+    Internal,
+}
+
+impl<M: Machine> Door<M> {
+    pub fn new(shard: ShardId, logs: Arc<dyn Logs>, permits: usize, internal_permits: usize) -> Door<M> {
+        Door {
+            shard,
+            actor: RwLock::new(None),
+            permits: Permits::new(permits),
+            internal_permits: Permits::new(internal_permits),
+            logs,
+            is_full: AtomicBool::new(false),
+            is_closing: AtomicBool::new(false),
+            standing: Mutex::new(Standing::default()),
+            settled: Arc::default(),
+        }
+    }
+
+    /// Enters a batch; the receiver gets one outcome per command, or nothing if the shard died with it.
+    pub fn enter(
+        &self,
+        lane: Lane,
+        commands: Vec<M::Command>,
+    ) -> Result<oneshot::Receiver<Vec<M::Outcome>>, CallError> {
+        let overloaded = CallError::Overloaded { retry_after: RETRY_AFTER };
+        if self.is_full.load(Ordering::Acquire) || self.logs.room().is_tight {
+            return Err(overloaded);
+        }
+        if lane == Lane::Caller && self.is_closing.load(Ordering::Acquire) {
+            return Err(CallError::ShardUnavailable);
+        }
+        let permits = match lane {
+            Lane::Caller => &self.permits,
+            Lane::Internal => &self.internal_permits,
+        };
+        let permit = permits.take(commands.len()).ok_or(overloaded)?;
+        let (sender, receiver) = oneshot::channel();
+        let reply = Reply { sender, _permit: permit };
+        let actor = self.actor();
+        let actor = actor.as_ref().ok_or(CallError::ShardUnavailable)?;
+        // A closed mailbox gives the message back undelivered.
+        actor.cast(ShardMsg::Commands(reply, commands)).map_err(|_| CallError::ShardUnavailable)?;
+        Ok(receiver)
+    }
+
+    /// Tells the actor something; if there is none, it will find out when it starts.
+    pub fn tell(&self, message: ShardMsg<M>) {
+        if let Some(actor) = self.actor().as_ref() {
+            let _dead = actor.cast(message);
+        }
+    }
+
+    pub fn open(&self, actor: ActorRef<ShardMsg<M>>) {
+        *self.actor.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(actor);
+    }
+
+    /// Takes the actor off the door.
+    pub fn shut(&self) -> Option<ActorRef<ShardMsg<M>>> {
+        self.actor.write().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.actor().is_some()
+    }
+
+    pub fn in_use(&self) -> usize {
+        self.permits.used() + self.internal_permits.used()
+    }
+
+    pub fn standing(&self) -> Standing {
+        *self.standing.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub fn set_standing(&self, standing: Standing) {
+        *self.standing.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = standing;
+    }
+
+    fn actor(&self) -> std::sync::RwLockReadGuard<'_, Option<ActorRef<ShardMsg<M>>>> {
+        self.actor.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}

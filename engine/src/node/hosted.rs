@@ -1,0 +1,105 @@
+//! How this node serves the two kinds of machine there are.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+
+use futures::FutureExt;
+use ractor::ActorRef;
+use tokio::sync::watch;
+
+use crate::catalog::Catalog;
+use crate::control::{ControlMachine, NoNeed};
+use crate::node::actor::{Fetching, Hosted};
+use crate::node::door::Door;
+use crate::node::relays::RelayMsg;
+use crate::resolve::ControlView;
+use crate::store::Store;
+use crate::units::ShardId;
+use crate::wallet::outbox::Outgoing;
+use crate::wallet::wallets::{WalletNeed, WalletRow, Wallets};
+
+/// The relay actors by destination; set once all of them run.
+pub type Relays = Arc<OnceLock<Vec<ActorRef<RelayMsg>>>>;
+
+impl Hosted for Wallets {
+    type Env = Relays;
+
+    fn fetch(store: Arc<dyn Store>, shard: ShardId, needs: Vec<WalletNeed>) -> Fetching<Wallets> {
+        async move {
+            let (mut users, mut keys) = (Vec::new(), Vec::new());
+            for need in &needs {
+                match need {
+                    WalletNeed::Wallet(user) => users.push(*user),
+                    WalletNeed::Receipt(user, id) => keys.push((*user, *id)),
+                }
+            }
+            let wallets = async {
+                if users.is_empty() { Ok(Vec::new()) } else { store.load_wallets(shard, users.clone()).await }
+            };
+            let receipts =
+                async { if keys.is_empty() { Ok(Vec::new()) } else { store.load_receipts(shard, keys.clone()).await } };
+            let (wallets, receipts) = futures::join!(wallets, receipts);
+            for error in [wallets.as_ref().err(), receipts.as_ref().err()].into_iter().flatten() {
+                tracing::warn!(%shard, %error, "the store could not be asked");
+            }
+            let wallets = wallets.ok().map(Vec::into_iter);
+            let receipts = receipts.ok().map(Vec::into_iter);
+            answers(needs, wallets, receipts)
+        }
+        .boxed()
+    }
+
+    fn hand_on(relays: &Relays, outgoing: Outgoing) {
+        let Some(relays) = relays.get() else { return };
+        let mut by_destination: HashMap<u16, Vec<_>> = HashMap::new();
+        for (destination, part) in outgoing {
+            by_destination.entry(destination).or_default().push(part);
+        }
+        for (destination, parts) in by_destination {
+            // A relay that is gone takes the node down with it; the sources would send again.
+            let _gone = relays[usize::from(destination)].cast(RelayMsg::Parts(parts));
+        }
+    }
+
+    fn publish(&self, door: &Door<Wallets>) {
+        door.settled.store(self.settled().get(), Ordering::Release);
+    }
+}
+
+fn answers(
+    needs: Vec<WalletNeed>,
+    mut wallets: Option<impl Iterator<Item = Vec<crate::store::BalanceRow>>>,
+    mut receipts: Option<impl Iterator<Item = Option<crate::store::StoredEvent>>>,
+) -> Vec<(WalletNeed, Option<WalletRow>)> {
+    needs
+        .into_iter()
+        .map(|need| {
+            let row = match &need {
+                WalletNeed::Wallet(_) => wallets.as_mut().and_then(Iterator::next).map(WalletRow::Balances),
+                WalletNeed::Receipt(..) => receipts.as_mut().and_then(Iterator::next).map(WalletRow::Receipt),
+            };
+            (need, row)
+        })
+        .collect()
+}
+
+impl Hosted for ControlMachine {
+    type Env = watch::Sender<Arc<ControlView>>;
+
+    fn fetch(_store: Arc<dyn Store>, _shard: ShardId, _needs: Vec<NoNeed>) -> Fetching<ControlMachine> {
+        async { Vec::new() }.boxed()
+    }
+
+    fn hand_on(view: &Self::Env, catalog: Arc<Catalog>) {
+        view.send_modify(|view| {
+            let rooms = Arc::clone(&view.rooms);
+            *view = Arc::new(ControlView { catalog, rooms });
+        });
+    }
+
+    fn publish(&self, door: &Door<ControlMachine>) {
+        // Control events go to nobody who would have to acknowledge them.
+        door.settled.store(u64::MAX, Ordering::Release);
+    }
+}

@@ -1,0 +1,130 @@
+//! The local side of the traits that others reach shards through.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+
+use crate::catalog::CatalogDraft;
+use crate::control::{ControlCommand, ControlMachine, ControlOutcome};
+use crate::flush::Flushed;
+use crate::handle::{CallError, Control, ControlError, Wallets as WalletsHandle};
+use crate::ledger::LedgerShape;
+use crate::node::door::{Door, Lane};
+use crate::relay::{Acknowledged, CreditPart};
+use crate::resolve::ControlView;
+use crate::units::{CatalogVersion, Seq, ShardId, ShardKind, Time};
+use crate::wallet::command::WalletCommand;
+use crate::wallet::outcome::WalletOutcome;
+use crate::wallet::wallets::Wallets;
+
+pub struct LocalWallets {
+    pub shape: LedgerShape,
+    pub doors: Vec<Arc<Door<Wallets>>>,
+    pub flushed: Vec<watch::Receiver<Flushed>>,
+}
+
+impl LocalWallets {
+    fn door(&self, shard: ShardId) -> Result<&Arc<Door<Wallets>>, CallError> {
+        match shard.kind {
+            ShardKind::Wallet => self.doors.get(usize::from(shard.index)).ok_or(CallError::ShardUnavailable),
+            ShardKind::Control | ShardKind::Room => Err(CallError::ShardUnavailable),
+        }
+    }
+}
+
+impl WalletsHandle for LocalWallets {
+    fn shape(&self) -> LedgerShape {
+        self.shape
+    }
+
+    fn execute(
+        &self,
+        shard: ShardId,
+        commands: Vec<WalletCommand>,
+    ) -> BoxFuture<'static, Result<Vec<WalletOutcome>, CallError>> {
+        // Entered before the future is polled: whoever calls twice has both in order.
+        let entered = self.door(shard).and_then(|door| door.enter(Lane::Caller, commands));
+        async move { entered?.await.map_err(|_died| CallError::OutcomeUnknown) }.boxed()
+    }
+
+    fn relay(
+        &self,
+        destination: ShardId,
+        parts: Vec<CreditPart>,
+    ) -> BoxFuture<'static, Result<Vec<Acknowledged>, CallError>> {
+        let command = vec![WalletCommand::ApplyCredits(parts)];
+        let entered = self.door(destination).and_then(|door| door.enter(Lane::Internal, command));
+        async move {
+            let outcomes = entered?.await.map_err(|_died| CallError::OutcomeUnknown)?;
+            match outcomes.into_iter().next() {
+                Some(WalletOutcome::Credits(acknowledged)) => Ok(acknowledged),
+                // The store could not be asked for a receiver; the sources send again.
+                Some(_) | None => Err(CallError::ShardUnavailable),
+            }
+        }
+        .boxed()
+    }
+
+    fn flushed(&self, shard: ShardId, seq: Seq, patience: Duration) -> BoxFuture<'static, ()> {
+        let Some(mut flushed) = self.flushed.get(usize::from(shard.index)).cloned() else {
+            return async {}.boxed();
+        };
+        async move {
+            let arrived = flushed.wait_for(|flushed| flushed.seq >= seq);
+            let _in_time = tokio::time::timeout(patience, arrived).await;
+        }
+        .boxed()
+    }
+
+    fn complete_until(&self) -> Time {
+        let until = self.doors.iter().zip(&self.flushed).map(|(door, flushed)| {
+            // First where the shard stands, then what is flushed: the other way round something could slip between.
+            let standing = door.standing();
+            let flushed = *flushed.borrow();
+            if flushed.seq >= standing.last { standing.time } else { flushed.time }
+        });
+        // More events may still come within the last millisecond.
+        until.min().unwrap_or_default().minus_millis(1)
+    }
+}
+
+pub struct LocalControl {
+    pub door: Arc<Door<ControlMachine>>,
+    pub view: watch::Receiver<Arc<ControlView>>,
+}
+
+impl Control for LocalControl {
+    fn view(&self) -> Arc<ControlView> {
+        Arc::clone(&self.view.borrow())
+    }
+
+    fn apply_catalog(
+        &self,
+        draft: CatalogDraft,
+        by: String,
+        reason: String,
+    ) -> BoxFuture<'static, Result<CatalogVersion, ControlError>> {
+        let command = ControlCommand::ApplyCatalog { draft: Box::new(draft), by, reason };
+        let entered = self.door.enter(Lane::Caller, vec![command]);
+        let mut view = self.view.clone();
+        async move {
+            let outcomes = entered?.await.map_err(|_died| CallError::OutcomeUnknown)?;
+            match outcomes.into_iter().next() {
+                Some(ControlOutcome::Catalog(version)) => {
+                    // The answer may overtake the view by a moment; whoever is told of a version shall find it.
+                    let seen = view.wait_for(|view| view.catalog.version() >= version).await;
+                    seen.map(|_| version).map_err(|_| CallError::ShardUnavailable.into())
+                }
+                Some(ControlOutcome::Invalid(error)) => Err(error.into()),
+                Some(ControlOutcome::Overloaded) => {
+                    Err(CallError::Overloaded { retry_after: Duration::from_secs(1) }.into())
+                }
+                None => Err(CallError::OutcomeUnknown.into()),
+            }
+        }
+        .boxed()
+    }
+}

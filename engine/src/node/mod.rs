@@ -1,0 +1,318 @@
+//! One process that owns shards: starts their actors, relays and flushers, keeps them running, and stops them in order.
+
+pub mod actor;
+pub mod door;
+mod hosted;
+mod local;
+mod relays;
+mod tasks;
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use ractor::Actor;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::accumulator::AccumulatorLimits;
+use crate::clock::Clock;
+use crate::control::{ControlMachine, ControlRows};
+use crate::flush::{FlushLimits, Flushed};
+use crate::ledger::LedgerShape;
+use crate::log::Logs;
+use crate::node::actor::Hosted;
+use crate::node::door::Door;
+use crate::node::hosted::Relays;
+use crate::node::local::{LocalControl, LocalWallets};
+use crate::node::relays::{RelayActor, RelayMsg};
+use crate::node::tasks::{FlushTask, OwnTask};
+use crate::resolve::{ControlView, Room};
+use crate::service::{Patience, Service};
+use crate::shard::ShardLimits;
+use crate::store::Store;
+use crate::units::{NodeId, ShardId};
+use crate::wallet::rows::WalletRows;
+use crate::wallet::wallets::{AcknowledgedBy, WalletLimits, Wallets};
+
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    pub node: NodeId,
+    pub shape: LedgerShape,
+    pub wallets: WalletLimits,
+    pub shards: ShardLimits,
+    pub accumulators: AccumulatorLimits,
+    pub flush: FlushLimits,
+    /// How long the flusher lets events gather.
+    pub flush_every: Duration,
+    /// Commands of callers under way in one shard.
+    pub permits_per_shard: usize,
+    /// Threads of their own for shards; 0 runs them on the caller's runtime.
+    pub workers: usize,
+    pub patience: Patience,
+    pub rooms: Vec<Room>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    #[error("{shard} cannot be served: {why}")]
+    Shard { shard: ShardId, why: String },
+    #[error("the thread for shards could not be started: {0}")]
+    Thread(String),
+}
+
+/// How a shard is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShardHealth {
+    Starting,
+    Serving,
+    /// It failed and tries again.
+    Retrying(String),
+    /// It found a contradiction and waits for someone to look.
+    Halted(String),
+    Stopped,
+}
+
+pub struct Node {
+    service: Service,
+    wallets: Arc<LocalWallets>,
+    control: Arc<Door<ControlMachine>>,
+    healths: Vec<watch::Receiver<ShardHealth>>,
+    flushed: Vec<(ShardId, watch::Receiver<Flushed>)>,
+    relays: Vec<ractor::ActorRef<RelayMsg>>,
+    owners: Vec<JoinHandle<()>>,
+    flushers: Vec<JoinHandle<()>>,
+    stopping: watch::Sender<Stopping>,
+    workers: tasks::Workers,
+}
+
+/// In this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stopping {
+    No,
+    /// Shards finish what was admitted.
+    Drain,
+    /// Flushers finish what the log holds.
+    Flush,
+}
+
+impl Node {
+    /// Starts every shard of the ledger and waits until each serves.
+    pub async fn start(
+        options: NodeOptions,
+        logs: Arc<dyn Logs>,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Node, StartError> {
+        let workers = tasks::Workers::start(options.workers)?;
+        let (stopping, _) = watch::channel(Stopping::No);
+        let mut starting = Starting {
+            options,
+            logs,
+            store,
+            clock,
+            stopping,
+            workers,
+            healths: Vec::new(),
+            flushed: Vec::new(),
+            owners: Vec::new(),
+            flushers: Vec::new(),
+        };
+        let relays: Relays = Arc::new(OnceLock::new());
+        let (wallets, flushed) = starting.start_wallets(&relays);
+        let wallets = Arc::new(LocalWallets { shape: starting.options.shape, doors: wallets, flushed });
+        let relay_actors = starting.start_relays(&wallets).await?;
+        relays.set(relay_actors.clone()).map_err(|_| ()).expect("relays are set once");
+        let (control, view) = starting.start_control();
+        let mut healths = starting.healths;
+        for (shard, health) in &mut healths {
+            wait_until_serving(*shard, health).await?;
+        }
+        let service = Service {
+            wallets: Arc::clone(&wallets) as Arc<dyn crate::handle::Wallets>,
+            control: Arc::new(LocalControl { door: Arc::clone(&control), view }),
+            store: starting.store,
+            clock: starting.clock,
+            patience: starting.options.patience,
+        };
+        Ok(Node {
+            service,
+            wallets,
+            control,
+            healths: healths.into_iter().map(|(_, health)| health).collect(),
+            flushed: starting.flushed,
+            relays: relay_actors,
+            owners: starting.owners,
+            flushers: starting.flushers,
+            stopping: starting.stopping,
+            workers: starting.workers,
+        })
+    }
+
+    pub fn service(&self) -> Service {
+        self.service.clone()
+    }
+
+    /// Whether every shard serves.
+    pub fn is_ready(&self) -> bool {
+        self.healths.iter().all(|health| *health.borrow() == ShardHealth::Serving)
+    }
+
+    /// Shards that do not serve, and why.
+    pub fn unhealthy(&self) -> Vec<ShardHealth> {
+        self.healths.iter().map(|health| health.borrow().clone()).filter(|h| *h != ShardHealth::Serving).collect()
+    }
+
+    /// How far the store is behind each shard's log: last event there and here.
+    pub fn lag(&self) -> impl Iterator<Item = (ShardId, Flushed, crate::units::Seq)> + '_ {
+        self.flushed.iter().map(|(shard, flushed)| {
+            let last = if *shard == ShardId::CONTROL {
+                self.control.standing().last
+            } else {
+                self.wallets.doors[usize::from(shard.index)].standing().last
+            };
+            (*shard, *flushed.borrow(), last)
+        })
+    }
+
+    /// Resolves once the store holds everything that was decided so far.
+    pub async fn drain_store(&self) {
+        for door in &self.wallets.doors {
+            let last = door.standing().last;
+            crate::handle::Wallets::flushed(&*self.wallets, door.shard, last, Duration::from_secs(3_600)).await;
+        }
+    }
+
+    /// Finishes what was admitted, moves it to the store, and ends everything.
+    pub async fn stop(self) {
+        self.wallets.doors.iter().for_each(|door| door.is_closing.store(true, Ordering::Release));
+        self.control.is_closing.store(true, Ordering::Release);
+        self.stopping.send_replace(Stopping::Drain);
+        for owner in self.owners {
+            let _ended = owner.await;
+        }
+        self.stopping.send_replace(Stopping::Flush);
+        for flusher in self.flushers {
+            let _ended = flusher.await;
+        }
+        self.relays.iter().for_each(|relay| relay.stop(None));
+        self.workers.stop();
+    }
+}
+
+async fn wait_until_serving(shard: ShardId, health: &mut watch::Receiver<ShardHealth>) -> Result<(), StartError> {
+    let settled = health
+        .wait_for(|health| !matches!(health, ShardHealth::Starting | ShardHealth::Retrying(_)))
+        .await
+        .map_err(|_| StartError::Shard { shard, why: "its task ended".into() })?;
+    match &*settled {
+        ShardHealth::Halted(why) => Err(StartError::Shard { shard, why: why.clone() }),
+        ShardHealth::Serving | ShardHealth::Starting | ShardHealth::Retrying(_) | ShardHealth::Stopped => Ok(()),
+    }
+}
+
+/// A node on its way.
+struct Starting {
+    options: NodeOptions,
+    logs: Arc<dyn Logs>,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    stopping: watch::Sender<Stopping>,
+    workers: tasks::Workers,
+    healths: Vec<(ShardId, watch::Receiver<ShardHealth>)>,
+    flushed: Vec<(ShardId, watch::Receiver<Flushed>)>,
+    owners: Vec<JoinHandle<()>>,
+    flushers: Vec<JoinHandle<()>>,
+}
+
+impl Starting {
+    fn start_wallets(&mut self, relays: &Relays) -> (Vec<Arc<Door<Wallets>>>, Vec<watch::Receiver<Flushed>>) {
+        let (mut doors, mut progress) = (Vec::new(), Vec::new());
+        for shard in self.options.shape.wallet_shards() {
+            let (shape, limits) = (self.options.shape, self.options.wallets);
+            let fresh = move || Wallets::new(shard, shape, limits);
+            let rows = move || WalletRows::new(shard, shape);
+            let (door, flushed) = self.start_shard(shard, fresh, rows, Arc::clone(relays));
+            doors.push(door);
+            progress.push(flushed);
+        }
+        (doors, progress)
+    }
+
+    fn start_control(&mut self) -> (Arc<Door<ControlMachine>>, watch::Receiver<Arc<ControlView>>) {
+        let rooms: HashMap<_, _> = self.options.rooms.iter().map(|room| (room.id, room.clone())).collect();
+        let catalog = Arc::new(crate::catalog::Catalog::empty());
+        let view = watch::Sender::new(Arc::new(ControlView { catalog, rooms: Arc::new(rooms) }));
+        let seen = view.subscribe();
+        let (door, _) = self.start_shard(ShardId::CONTROL, ControlMachine::default, ControlRows::default, view);
+        (door, seen)
+    }
+
+    fn start_shard<M: Hosted, R: crate::flush::Rows>(
+        &mut self,
+        shard: ShardId,
+        fresh: impl Fn() -> M + Send + Sync + 'static,
+        rows: impl Fn() -> R + Send + Sync + 'static,
+        env: M::Env,
+    ) -> (Arc<Door<M>>, watch::Receiver<Flushed>) {
+        let permits = self.options.permits_per_shard;
+        let internal = usize::from(self.options.shape.wallet_shards) + 64;
+        let door = Arc::new(Door::new(shard, Arc::clone(&self.logs), permits, internal));
+        let (health, seen_health) = watch::channel(ShardHealth::Starting);
+        let (flushed, seen_flushed) = watch::channel(Flushed::default());
+        let own = OwnTask {
+            door: Arc::clone(&door),
+            log: self.logs.shard(shard),
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            env,
+            node: self.options.node,
+            limits: self.options.shards,
+            fresh: Box::new(fresh),
+            health,
+            stopping: self.stopping.subscribe(),
+        };
+        let flush = FlushTask {
+            door: Arc::clone(&door),
+            log: self.logs.shard(shard),
+            store: Arc::clone(&self.store),
+            limits: self.options.flush,
+            every: self.options.flush_every,
+            rows: Box::new(rows),
+            progress: flushed,
+            stopping: self.stopping.subscribe(),
+        };
+        self.owners.push(self.workers.spawn(usize::from(shard.index), own.run()));
+        self.flushers.push(tokio::spawn(flush.run()));
+        self.healths.push((shard, seen_health));
+        self.flushed.push((shard, seen_flushed.clone()));
+        (door, seen_flushed)
+    }
+
+    async fn start_relays(&self, wallets: &Arc<LocalWallets>) -> Result<Vec<ractor::ActorRef<RelayMsg>>, StartError> {
+        let mut relays = Vec::new();
+        for destination in self.options.shape.wallet_shards() {
+            let sources: Vec<_> = wallets.doors.clone();
+            let notify = Arc::new(move |destination: ShardId, answer: crate::relay::Acknowledged| {
+                if let Some(source) = sources.get(usize::from(answer.source)) {
+                    let signal = AcknowledgedBy { destination: destination.index, answer };
+                    source.tell(actor::ShardMsg::Signal(signal));
+                }
+            });
+            let relay = RelayActor {
+                destination,
+                wallets: Arc::clone(wallets) as Arc<dyn crate::handle::Wallets>,
+                clock: Arc::clone(&self.clock),
+                limits: self.options.accumulators,
+                notify,
+            };
+            let spawned = self.workers.spawn(usize::from(destination.index), Actor::spawn(None, relay, ())).await;
+            let started = spawned.map_err(|error| error.to_string());
+            let started = started.and_then(|spawned| spawned.map_err(|error| error.to_string()));
+            let (actor, _ended) = started.map_err(|why| StartError::Shard { shard: destination, why })?;
+            relays.push(actor);
+        }
+        Ok(relays)
+    }
+}

@@ -1,0 +1,580 @@
+//! The state machine of a wallet shard: a command is decided against the balances; the decision is an event; the event
+//! changes the balances.
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+use crate::codec;
+use crate::event_id::EventId;
+use crate::ledger::LedgerShape;
+use crate::machine::{Decision, Impossible, Machine, Undecided};
+use crate::relay::{Acknowledged, CreditPart};
+use crate::store::{BalanceRow, Checkpoint, StoredEvent};
+use crate::units::{Amount, AssetId, Seq, ShardId, Time, UserId};
+use crate::wallet::books::Books;
+use crate::wallet::command::WalletCommand;
+use crate::wallet::decide;
+use crate::wallet::event::{AccountChange, Direction, WalletEvent};
+use crate::wallet::outbox::{Outbox, Outgoing};
+use crate::wallet::outcome::{Applied, Balances, Refusal, WalletOutcome};
+use crate::wallet::window::{ID_AHEAD_MILLIS, Remembered, Window, WindowLimits};
+
+/// Everything about a wallet shard that is configured and may differ between two runs.
+#[derive(Clone, Copy, Debug)]
+pub struct WalletLimits {
+    pub window: WindowLimits,
+    /// Wallets in memory; beyond, idle ones leave.
+    pub wallets_max: usize,
+    /// How long history is kept; an id from before is refused.
+    pub history_millis: u64,
+    /// Guards indexes against keys chosen to collide; changes no answer.
+    pub hash_seed: u64,
+}
+
+#[derive(Debug)]
+pub struct Wallets {
+    pub(super) shard: ShardId,
+    pub(super) shape: LedgerShape,
+    pub(super) limits: WalletLimits,
+    pub(super) wallets: HashMap<UserId, Wallet, FixedState>,
+    pub(super) window: Window,
+    /// Receipts that were asked of the store for commands that wait.
+    asked_receipts: HashMap<(UserId, EventId), AskedReceipt, FixedState>,
+    pub(super) books: Books,
+    outbox: Outbox,
+    /// Seq of the last event.
+    pub(super) last: Seq,
+    pub(super) time: Time,
+    flushed: Seq,
+}
+
+/// All that one user has. Only the whole of it may be decided on.
+#[derive(Debug, Default)]
+pub(super) struct Wallet {
+    held: SmallVec<[Held; 2]>,
+    /// False while only what the log's replay touched is known.
+    is_whole: bool,
+    /// Touched since the last sweep.
+    is_recent: bool,
+    /// Commands that wait for it; it stays while there are any.
+    asked: u16,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    asset: AssetId,
+    amount: Amount,
+    /// The event that last changed it.
+    seq: Seq,
+}
+
+#[derive(Debug)]
+struct AskedReceipt {
+    /// Evictions of the window when the store was asked.
+    evictions: u32,
+    waiting: u32,
+    answer: Option<Option<StoredEvent>>,
+}
+
+/// What a command can lack.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum WalletNeed {
+    Wallet(UserId),
+    Receipt(UserId, EventId),
+}
+
+#[derive(Clone, Debug)]
+pub enum WalletRow {
+    Balances(Vec<BalanceRow>),
+    Receipt(Option<StoredEvent>),
+}
+
+/// A destination says where this shard stands with it.
+#[derive(Clone, Debug)]
+pub struct AcknowledgedBy {
+    pub destination: u16,
+    pub answer: Acknowledged,
+}
+
+impl Wallets {
+    pub fn new(shard: ShardId, shape: LedgerShape, limits: WalletLimits) -> Wallets {
+        let hasher = || FixedState::with_seed(limits.hash_seed);
+        Wallets {
+            shard,
+            shape,
+            limits,
+            wallets: HashMap::with_hasher(hasher()),
+            window: Window::new(limits.window, Time::ZERO, limits.hash_seed),
+            asked_receipts: HashMap::with_hasher(hasher()),
+            books: Books::new(shape),
+            outbox: Outbox::new(shard.index, shape),
+            last: Seq::NONE,
+            time: Time::ZERO,
+            flushed: Seq::NONE,
+        }
+    }
+
+    pub fn books(&self) -> &Books {
+        &self.books
+    }
+
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Every event up to here has been acknowledged by all it went to. Never beyond the last event: those to come have not.
+    pub fn settled(&self) -> Seq {
+        self.outbox.first_unsettled().map_or(self.last, |first| Seq(first.get() - 1))
+    }
+
+    /// Wallets in memory.
+    pub fn resident(&self) -> usize {
+        self.wallets.len()
+    }
+
+    /// A destination says where this shard stands with it.
+    pub fn acknowledged(&mut self, destination: u16, answer: &Acknowledged, now: Time) -> Result<Outgoing, Impossible> {
+        if answer.watermark > self.last {
+            return Err(Impossible(format!(
+                "{} has applied {} up to event {}, which ends at {}: the log lost records",
+                ShardId::wallet(destination),
+                self.shard,
+                answer.watermark,
+                self.last
+            )));
+        }
+        self.outbox.acknowledged(destination, answer, now).map_err(|error| Impossible(error.to_string()))
+    }
+
+    /// Balance of a user whose wallet is here, whole.
+    pub(super) fn balance(&self, user: UserId, asset: AssetId) -> Amount {
+        let wallet = self.wallets.get(&user).expect("a command is decided when every wallet it changes is here");
+        debug_assert!(wallet.is_whole, "a wallet is decided on whole or not at all");
+        wallet.get(asset)
+    }
+
+    pub(super) fn is_mine(&self, user: UserId) -> bool {
+        self.shape.wallet_of(user) == self.shard
+    }
+
+    /// What came of an id, as far as memory and the answers of the store can tell.
+    pub(super) fn find(&self, user: UserId, id: EventId) -> Option<Remembered> {
+        self.window.find(user, id).or_else(|| {
+            let asked = self.asked_receipts.get(&(user, id))?;
+            let stored = asked.answer.as_ref()?.as_ref()?;
+            let event = codec::decode(&stored.event).expect("it was checked when it arrived");
+            Some(Remembered { seq: stored.seq, at: stored.at, event, encoded: stored.event.clone() })
+        })
+    }
+
+    /// All balances of a user.
+    pub(super) fn balances(&self, user: UserId) -> Balances {
+        let wallet = self.wallets.get(&user).expect("a read waits for the wallet");
+        let mut amounts: Vec<_> = wallet.held.iter().map(|held| (held.asset, held.amount)).collect();
+        amounts.sort_unstable_by_key(|(asset, _)| *asset);
+        Balances { amounts, seq: self.last }
+    }
+
+    fn misses_wallet(&self, user: UserId) -> bool {
+        self.is_mine(user) && self.wallets.get(&user).is_none_or(|wallet| !wallet.is_whole)
+    }
+
+    fn misses_receipt(&self, user: UserId, id: EventId) -> bool {
+        if self.window.is_certain(id) {
+            return false;
+        }
+        let is_too_old = id.time().is_some_and(|time| time < self.oldest());
+        let is_answered = self
+            .asked_receipts
+            .get(&(user, id))
+            .is_some_and(|asked| asked.answer.is_some() && asked.evictions == self.window.evictions());
+        !is_too_old && !is_answered && !self.window.contains(user, id)
+    }
+
+    /// Ids from before this are refused.
+    pub(super) fn oldest(&self) -> Time {
+        self.time.minus_millis(self.limits.history_millis)
+    }
+
+    fn change(&mut self, seq: Seq, change: &AccountChange) {
+        let wallet = self.wallets.entry(change.user).or_default();
+        wallet.is_recent = true;
+        let held = wallet.entry(change.asset);
+        if let Some(held) = held {
+            let expected = match change.direction {
+                Direction::Credit => held.amount.checked_add(change.amount),
+                Direction::Debit => held.amount.checked_sub(change.amount),
+            };
+            assert_eq!(
+                expected,
+                Some(change.balance),
+                "memory and log disagree at event {seq} about user {} asset {}",
+                change.user,
+                change.asset
+            );
+            (held.amount, held.seq) = (change.balance, seq);
+            return;
+        }
+        if wallet.is_whole {
+            let expected = match change.direction {
+                Direction::Credit => Some(change.amount),
+                Direction::Debit => None,
+            };
+            assert_eq!(expected, Some(change.balance), "I2 no overdraft: event {seq}, user {}", change.user);
+        }
+        wallet.held.push(Held { asset: change.asset, amount: change.balance, seq });
+    }
+
+    /// Lets idle wallets go that the store has, when there are too many.
+    fn evict_wallets(&mut self) {
+        if self.wallets.len() <= self.limits.wallets_max {
+            return;
+        }
+        let goal = self.limits.wallets_max - self.limits.wallets_max / 8;
+        // First those that nobody touched since the last sweep; if that is not enough, whoever can go.
+        for spare_recent in [true, false] {
+            let mut left = self.wallets.len();
+            let flushed = self.flushed;
+            self.wallets.retain(|_, wallet| {
+                let is_spared = spare_recent && std::mem::take(&mut wallet.is_recent);
+                let may_go = wallet.asked == 0 && wallet.held.iter().all(|held| held.seq <= flushed);
+                let goes = left > goal && may_go && !is_spared;
+                left -= usize::from(goes);
+                !goes
+            });
+        }
+    }
+
+    fn take_balances(&mut self, user: UserId, rows: Vec<BalanceRow>) -> Result<(), Impossible> {
+        let (shard, last) = (self.shard, self.last);
+        let wallet = self.wallets.entry(user).or_default();
+        if wallet.is_whole {
+            return Ok(());
+        }
+        for row in rows {
+            if row.seq > last {
+                return Err(Impossible(format!(
+                    "the store has a balance of user {user} from event {} of {shard}, whose log ends at {last}: the log \
+                     lost records",
+                    row.seq
+                )));
+            }
+            // What the replay brought is laid over the row: the higher seq wins.
+            match wallet.entry(row.asset) {
+                Some(held) if held.seq >= row.seq => {}
+                Some(held) => (held.amount, held.seq) = (row.amount, row.seq),
+                None => wallet.held.push(Held { asset: row.asset, amount: row.amount, seq: row.seq }),
+            }
+        }
+        wallet.is_whole = true;
+        wallet.is_recent = true;
+        Ok(())
+    }
+
+    fn take_receipt(&mut self, user: UserId, id: EventId, stored: Option<StoredEvent>) -> Result<bool, Impossible> {
+        if let Some(stored) = &stored {
+            if stored.seq > self.last {
+                return Err(Impossible(format!(
+                    "the store has event {} of {}, whose log ends at {}: the log lost records",
+                    stored.seq, self.shard, self.last
+                )));
+            }
+            codec::decode::<WalletEvent>(&stored.event).map_err(|error| Impossible(error.to_string()))?;
+        }
+        let evictions = self.window.evictions();
+        let Some(asked) = self.asked_receipts.get_mut(&(user, id)) else { return Ok(true) };
+        if asked.evictions != evictions && stored.is_none() {
+            // The id may have left the window after the store was read.
+            asked.evictions = evictions;
+            return Ok(false);
+        }
+        asked.evictions = evictions;
+        asked.answer = Some(stored);
+        Ok(true)
+    }
+}
+
+impl Wallet {
+    fn get(&self, asset: AssetId) -> Amount {
+        self.held.iter().find(|held| held.asset == asset).map_or(Amount::ZERO, |held| held.amount)
+    }
+
+    fn entry(&mut self, asset: AssetId) -> Option<&mut Held> {
+        self.held.iter_mut().find(|held| held.asset == asset)
+    }
+}
+
+impl Machine for Wallets {
+    type Command = WalletCommand;
+    type Outcome = WalletOutcome;
+    type Event = WalletEvent;
+    type Need = WalletNeed;
+    type Row = WalletRow;
+    type Output = Outgoing;
+    type Signal = AcknowledgedBy;
+
+    fn missing(&self, command: &WalletCommand, missing: &mut Vec<WalletNeed>) {
+        let mut wallet = |user: UserId| {
+            if self.misses_wallet(user) && !missing.contains(&WalletNeed::Wallet(user)) {
+                missing.push(WalletNeed::Wallet(user));
+            }
+        };
+        let key = match command {
+            WalletCommand::SendGift(gift) => {
+                wallet(gift.said.sender);
+                if let Ok(terms) = &gift.resolved {
+                    terms.credits.iter().for_each(|credit| wallet(credit.payee.user(&gift.said)));
+                }
+                Some((gift.said.sender, gift.said.id))
+            }
+            WalletCommand::Recharge(recharge) => {
+                wallet(recharge.said.user);
+                Some((recharge.said.user, recharge.said.id()))
+            }
+            WalletCommand::Transfer(transfer) => {
+                wallet(transfer.said.user);
+                transfer.said.credits.iter().for_each(|credit| wallet(credit.user));
+                Some((transfer.said.user, transfer.said.id))
+            }
+            WalletCommand::ApplyCredits(parts) => {
+                for part in parts.iter().filter(|part| self.is_next(part)) {
+                    for credit in &part.credits {
+                        // Many accounts: the list may name one twice, which costs a second look at the same row.
+                        if self.misses_wallet(credit.user) {
+                            missing.push(WalletNeed::Wallet(credit.user));
+                        }
+                    }
+                }
+                missing.dedup();
+                None
+            }
+            WalletCommand::Read { user, .. } => {
+                wallet(*user);
+                None
+            }
+            WalletCommand::FindReceipt { user, id } => Some((*user, *id)),
+            WalletCommand::BindTransaction(bind) => Some((UserId::NOBODY, bind.said.id())),
+        };
+        if let Some((user, id)) = key
+            && self.misses_receipt(user, id)
+        {
+            missing.push(WalletNeed::Receipt(user, id));
+        }
+    }
+
+    fn lane(&self, command: &WalletCommand) -> Option<u64> {
+        match command {
+            WalletCommand::SendGift(gift) => Some(gift.said.sender.get()),
+            WalletCommand::Recharge(recharge) => Some(recharge.said.user.get()),
+            WalletCommand::Transfer(transfer) => Some(transfer.said.user.get()),
+            WalletCommand::FindReceipt { user, .. } => Some(user.get()),
+            WalletCommand::Read { user, after: None, .. } => Some(user.get()),
+            // A read that waits for a credit holds nobody up.
+            WalletCommand::Read { after: Some(_), .. } | WalletCommand::ApplyCredits(_) => None,
+            WalletCommand::BindTransaction(bind) => {
+                let mut id = [0; 8];
+                id.copy_from_slice(&bind.said.id().as_bytes()[8..]);
+                Some(u64::from_le_bytes(id))
+            }
+        }
+    }
+
+    fn is_due(&self, command: &WalletCommand, now: Time) -> bool {
+        match command {
+            WalletCommand::Read { after: Some((source, seq)), wait_until, .. } => {
+                let is_known = usize::from(*source) < self.books.shards();
+                !is_known || self.books.received_from(*source).up_to >= *seq || *wait_until <= now
+            }
+            WalletCommand::SendGift(_)
+            | WalletCommand::Recharge(_)
+            | WalletCommand::Transfer(_)
+            | WalletCommand::ApplyCredits(_)
+            | WalletCommand::Read { after: None, .. }
+            | WalletCommand::FindReceipt { .. }
+            | WalletCommand::BindTransaction(_) => true,
+        }
+    }
+
+    fn decide(&self, command: &WalletCommand, now: Time) -> Decision<WalletEvent, WalletOutcome> {
+        let decided = match command {
+            WalletCommand::SendGift(gift) => decide::gift(self, gift, now),
+            WalletCommand::Recharge(recharge) => decide::recharge(self, recharge, now),
+            WalletCommand::Transfer(transfer) => decide::transfer(self, transfer, now),
+            WalletCommand::BindTransaction(bind) => decide::bind(self, bind, now),
+            WalletCommand::ApplyCredits(parts) => return self.judge(parts),
+            WalletCommand::Read { user, .. } => return Decision::Told(WalletOutcome::Balances(self.balances(*user))),
+            WalletCommand::FindReceipt { user, id } => {
+                let found = self.find(*user, *id).map(|found| {
+                    Box::new(StoredEvent { shard: self.shard, seq: found.seq, at: found.at, event: found.encoded })
+                });
+                return Decision::Told(WalletOutcome::Receipt { found, now });
+            }
+        };
+        match decided {
+            Ok(decision) => decision,
+            Err(refusal) => Decision::Told(WalletOutcome::Refused(refusal)),
+        }
+    }
+
+    fn apply(&mut self, seq: Seq, at: Time, event: &WalletEvent, encoded: &[u8]) {
+        assert_eq!(seq, self.last.next(), "events apply once and in order");
+        assert!(at >= self.time, "a shard's time never goes back");
+        event.for_each_change(|change| self.change(seq, &change));
+        if let Some((user, id)) = event.key() {
+            self.window.remember(user, id, seq, at, encoded);
+        }
+        self.books.apply(seq, event, self.shape);
+        self.outbox.apply(seq, event, self.shape);
+        (self.last, self.time) = (seq, at);
+    }
+
+    fn applied(&self, seq: Seq, at: Time, event: &WalletEvent) -> WalletOutcome {
+        match event {
+            WalletEvent::CreditsApplied(applied) => {
+                WalletOutcome::Credits(applied.sources.iter().map(|source| self.stand_of(source.source)).collect())
+            }
+            WalletEvent::TransactionBound(_) => WalletOutcome::Bound,
+            WalletEvent::GiftSent(_) | WalletEvent::Recharged(_) | WalletEvent::Transferred(_) => {
+                WalletOutcome::Applied(applied(seq, at, event, false))
+            }
+        }
+    }
+
+    fn undecided(&self, why: Undecided) -> WalletOutcome {
+        WalletOutcome::Refused(match why {
+            Undecided::StoreUnavailable => Refusal::StoreUnavailable,
+            Undecided::Overloaded => Refusal::Overloaded,
+        })
+    }
+
+    fn arrived(&mut self, need: &WalletNeed, row: WalletRow) -> Result<bool, Impossible> {
+        match (need, row) {
+            (WalletNeed::Wallet(user), WalletRow::Balances(rows)) => self.take_balances(*user, rows).map(|()| true),
+            (WalletNeed::Receipt(user, id), WalletRow::Receipt(stored)) => self.take_receipt(*user, *id, stored),
+            (WalletNeed::Wallet(_), WalletRow::Receipt(_)) | (WalletNeed::Receipt(..), WalletRow::Balances(_)) => {
+                Err(Impossible("the store answered something else than was asked".into()))
+            }
+        }
+    }
+
+    fn asked(&mut self, need: &WalletNeed) {
+        match need {
+            WalletNeed::Wallet(user) => {
+                let wallet = self.wallets.entry(*user).or_default();
+                wallet.asked = wallet.asked.saturating_add(1);
+            }
+            WalletNeed::Receipt(user, id) => {
+                let evictions = self.window.evictions();
+                let asked = self.asked_receipts.entry((*user, *id)).or_insert(AskedReceipt {
+                    evictions,
+                    waiting: 0,
+                    answer: None,
+                });
+                asked.waiting += 1;
+            }
+        }
+    }
+
+    fn released(&mut self, need: &WalletNeed) {
+        match need {
+            WalletNeed::Wallet(user) => {
+                if let Some(wallet) = self.wallets.get_mut(user) {
+                    wallet.asked = wallet.asked.saturating_sub(1);
+                    // Nothing came and nothing is known: leave no empty wallet behind.
+                    if wallet.asked == 0 && !wallet.is_whole && wallet.held.is_empty() {
+                        self.wallets.remove(user);
+                    }
+                }
+            }
+            WalletNeed::Receipt(user, id) => {
+                if let Some(asked) = self.asked_receipts.get_mut(&(*user, *id)) {
+                    asked.waiting -= 1;
+                    if asked.waiting == 0 {
+                        self.asked_receipts.remove(&(*user, *id));
+                    }
+                }
+            }
+        }
+    }
+
+    fn cut(&mut self) {
+        self.outbox.cut();
+    }
+
+    fn durable(&mut self, seq: Seq, now: Time) -> Option<Outgoing> {
+        Some(self.outbox.durable(seq, now)).filter(|outgoing| !outgoing.is_empty())
+    }
+
+    fn signal(&mut self, signal: AcknowledgedBy, now: Time) -> Result<Option<Outgoing>, Impossible> {
+        let outgoing = self.acknowledged(signal.destination, &signal.answer, now)?;
+        Ok(Some(outgoing).filter(|outgoing| !outgoing.is_empty()))
+    }
+
+    fn flushed(&mut self, seq: Seq, now: Time) {
+        self.flushed = self.flushed.max(seq);
+        self.window.evict(self.flushed, now);
+        self.evict_wallets();
+    }
+
+    fn tick(&mut self, now: Time) -> Option<Outgoing> {
+        Some(self.outbox.resend(now)).filter(|outgoing| !outgoing.is_empty())
+    }
+
+    fn is_full(&self) -> bool {
+        self.window.is_full()
+    }
+
+    fn restore(&mut self, checkpoint: Option<&Checkpoint>) -> Result<(), Impossible> {
+        let Some(checkpoint) = checkpoint else { return Ok(()) };
+        self.books = codec::decode(&checkpoint.state).map_err(|error| Impossible(error.to_string()))?;
+        if self.books.shards() != usize::from(self.shape.wallet_shards) {
+            return Err(Impossible(format!("the checkpoint of {} is of another number of shards", self.shard)));
+        }
+        self.last = Seq(checkpoint.fold.next.get() - 1);
+        self.flushed = self.last;
+        self.time = checkpoint.time;
+        // Whatever was accepted before the checkpoint may have left memory with the process that accepted it.
+        let floor = checkpoint.time.plus_millis(ID_AHEAD_MILLIS);
+        self.window = Window::new(self.limits.window, floor, self.limits.hash_seed);
+        Ok(())
+    }
+
+    fn reread(&mut self, seq: Seq, event: &WalletEvent) {
+        self.outbox.apply(seq, event, self.shape);
+    }
+
+    fn reread_done(&mut self) {
+        self.outbox.resume(&self.books);
+    }
+}
+
+/// What the asker of a gift, recharge or transfer is told.
+pub(super) fn applied(seq: Seq, at: Time, event: &WalletEvent, replayed: bool) -> Applied {
+    let (asset, total, balance) = match event {
+        WalletEvent::GiftSent(gift) => (gift.asset, gift.total(), gift.balance),
+        WalletEvent::Recharged(recharge) => (recharge.said.asset, recharge.said.amount, recharge.balance),
+        WalletEvent::Transferred(transfer) => match transfer.said.debits.first() {
+            Some((asset, amount)) => (*asset, *amount, transfer.debited[0]),
+            None => transfer.said.credits.first().map_or(Default::default(), |credit| {
+                (credit.asset, credit.amount, transfer.credited[0].unwrap_or_default())
+            }),
+        },
+        WalletEvent::CreditsApplied(_) | WalletEvent::TransactionBound(_) => Default::default(),
+    };
+    Applied { seq, at, asset, total, balance, replayed }
+}
+
+impl Wallets {
+    /// Whether a part goes on exactly where its source stands.
+    pub(super) fn is_next(&self, part: &CreditPart) -> bool {
+        usize::from(part.source) < self.books.shards()
+            && part.up_to > part.after
+            && self.books.received_from(part.source).up_to == part.after
+    }
+
+    pub(super) fn stand_of(&self, source: u16) -> Acknowledged {
+        let neighbour = self.books.received_from(source);
+        Acknowledged { source, watermark: neighbour.up_to, received: neighbour.total.clone() }
+    }
+}

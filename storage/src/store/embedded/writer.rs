@@ -1,0 +1,262 @@
+//! The one thread that writes: batches that queued up while the last sync ran share the next one.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use fjall::{Keyspace, OwnedWriteBatch, PersistMode};
+use largesse_engine::store::{BalanceRow, Checkpoint, FlushBatch, ReceivedRow, SentRow, StoreError};
+use largesse_engine::units::{Position, Seq, ShardId};
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::read_failed;
+use super::keys::{self, Place};
+use super::tables::Tables;
+use super::{Shared, values};
+
+/// Most batches behind one sync.
+const GROUP_MAX: usize = 16;
+
+pub enum Job {
+    Write(Box<FlushBatch>, oneshot::Sender<Result<(), StoreError>>),
+    /// Asked in line with the writes, so that only a checkpoint that is on disk is ever told.
+    Checkpoint(ShardId, oneshot::Sender<Result<Option<Checkpoint>, StoreError>>),
+}
+
+/// What orders the checkpoints of a shard.
+type Progress = (Seq, Position);
+
+fn progress(checkpoint: &Checkpoint) -> Progress {
+    (checkpoint.fold.next, checkpoint.position)
+}
+
+pub struct Writer {
+    shared: Arc<Shared>,
+    /// How far each shard's stored checkpoint is. Nobody else writes, so it is asked for only once.
+    stored: HashMap<ShardId, Progress>,
+    health: Health,
+    scratch: Vec<u8>,
+}
+
+#[derive(Clone, Debug)]
+enum Health {
+    Good,
+    /// The library takes no more writes after a failed one. It does again when it was opened afresh.
+    Reopen,
+    /// A sync failed, so what the kernel still shows may not be on the disk, now or ever.
+    Broken(String),
+}
+
+impl Writer {
+    pub fn new(shared: Arc<Shared>) -> Writer {
+        Writer { shared, stored: HashMap::new(), health: Health::Good, scratch: Vec::new() }
+    }
+
+    pub fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let mut group = Vec::with_capacity(GROUP_MAX);
+        while jobs.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
+            self.serve(&mut group);
+        }
+    }
+
+    fn serve(&mut self, group: &mut Vec<Job>) {
+        let started = Instant::now();
+        if let Err(error) = self.make_ready() {
+            group.drain(..).for_each(|job| job.refuse(&error));
+            return;
+        }
+        let (mut written, mut asked) = (Vec::with_capacity(group.len()), Vec::new());
+        let mut outcome = Ok(());
+        for job in group.drain(..) {
+            match job {
+                Job::Write(batch, done) => {
+                    if outcome.is_ok() {
+                        outcome = self.write(*batch);
+                    }
+                    written.push(done);
+                }
+                Job::Checkpoint(shard, done) => asked.push((shard, done)),
+            }
+        }
+        if outcome.is_ok() && !written.is_empty() {
+            outcome = self.sync();
+            metrics::histogram!("store_write_seconds").record(started.elapsed().as_secs_f64());
+        }
+        // Whoever asked may have gone; then nobody counts on the answer.
+        for done in written {
+            let _ = done.send(outcome.clone());
+        }
+        for (shard, done) in asked {
+            let _ = done.send(outcome.clone().and_then(|()| self.read_checkpoint(shard)));
+        }
+    }
+
+    /// Nothing is handed to the library that it could choke on: after a failed write it is no use until reopened.
+    fn make_ready(&mut self) -> Result<(), StoreError> {
+        if let Health::Broken(why) = &self.health {
+            return Err(StoreError::Unavailable(why.clone()));
+        }
+        self.shared.check_free_space()?;
+        if matches!(self.health, Health::Reopen) || self.shared.is_closed() {
+            self.stored.clear();
+            self.shared.reopen()?;
+            self.health = Health::Good;
+        }
+        match self.shared.tables().get()?.lagging() {
+            Some(table) => Err(StoreError::Unavailable(format!("table {table} waits for the disk; try again later"))),
+            None => Ok(()),
+        }
+    }
+
+    fn write(&mut self, batch: FlushBatch) -> Result<(), StoreError> {
+        let shared = self.shared.clone();
+        let tables = shared.tables();
+        let tables = tables.get()?;
+        let batch = in_order(batch);
+        let shard = batch.shard;
+        let stored = self.stored_progress(tables, shard)?;
+        let is_new = stored.is_none_or(|stored| progress(&batch.checkpoint) > stored);
+        let mut out =
+            Out { rows: OwnedWriteBatch::with_capacity(tables.db.clone(), row_count(&batch)), only_forward: !is_new };
+        let mut value = std::mem::take(&mut self.scratch);
+        batch.balances.iter().try_for_each(|row| out.balance(tables, shard, row, &mut value))?;
+        batch.sent.iter().for_each(|row| out.sent(tables, shard, row, &mut value));
+        batch.received.iter().try_for_each(|row| out.received(tables, row, &mut value))?;
+        if stored.is_none_or(|stored| progress(&batch.checkpoint) >= stored) {
+            values::checkpoint(&batch.checkpoint, &mut value);
+            out.put(&tables.checkpoint, &keys::shard(shard), &value);
+            self.stored.insert(shard, progress(&batch.checkpoint));
+        }
+        self.scratch = value;
+        metrics::counter!("store_rows_written_total").increment(out.rows.len() as u64);
+        let rows = out.rows.durability(Some(PersistMode::Buffer));
+        rows.commit().map_err(|error| {
+            self.health = Health::Reopen;
+            self.shared.write_failed(&error)
+        })
+    }
+
+    /// One for all batches of the group, and the moment from which the log may be cut.
+    fn sync(&mut self) -> Result<(), StoreError> {
+        let synced = self.shared.tables().get()?.db.persist(PersistMode::SyncData);
+        synced.map_err(|error| {
+            let failed = self.shared.write_failed(&error);
+            self.health = match error {
+                // Something failed in the library's own threads; it has not synced anything of ours wrongly.
+                fjall::Error::Poisoned => Health::Reopen,
+                error => Health::Broken(format!(
+                    "syncing the store in {:?} failed ({error}); check the disk, then restart this process",
+                    self.shared.folder
+                )),
+            };
+            failed
+        })
+    }
+
+    fn stored_progress(&mut self, tables: &Tables, shard: ShardId) -> Result<Option<Progress>, StoreError> {
+        if let Some(known) = self.stored.get(&shard) {
+            return Ok(Some(*known));
+        }
+        let stored = read_checkpoint(tables, shard)?.as_ref().map(progress);
+        self.stored.extend(stored.map(|stored| (shard, stored)));
+        Ok(stored)
+    }
+
+    fn read_checkpoint(&self, shard: ShardId) -> Result<Option<Checkpoint>, StoreError> {
+        read_checkpoint(self.shared.tables().get()?, shard)
+    }
+}
+
+impl Job {
+    fn refuse(self, error: &StoreError) {
+        match self {
+            Job::Write(_, done) => drop(done.send(Err(error.clone()))),
+            Job::Checkpoint(_, done) => drop(done.send(Err(error.clone()))),
+        }
+    }
+}
+
+fn read_checkpoint(tables: &Tables, shard: ShardId) -> Result<Option<Checkpoint>, StoreError> {
+    let value = tables.checkpoint.get(keys::shard(shard)).map_err(read_failed)?;
+    value.map(|value| values::read_checkpoint(&value)).transpose()
+}
+
+fn row_count(batch: &FlushBatch) -> usize {
+    batch.balances.len() + batch.sent.len() + batch.received.len() + 1
+}
+
+/// Sorted by key, with one row per key: the library orders two writes of one key in one batch by nothing at all.
+/// The flusher hands rows over like this already, and sorting what is sorted costs next to nothing.
+fn in_order(mut batch: FlushBatch) -> FlushBatch {
+    batch.balances.sort_by_key(|row| (row.user, row.asset, Reverse(row.seq)));
+    batch.balances.dedup_by_key(|row| (row.user, row.asset));
+    batch.sent.sort_by_key(|row| (row.user, row.id.stored_as(row.stored.at), row.id));
+    batch.sent.dedup_by_key(|row| (row.user, row.id, row.id.stored_as(row.stored.at)));
+    batch.received.retain(|row| !row.entries.is_empty());
+    batch.received.sort_by_key(|row| (row.shard, row.user, row.slot, row.source, row.first, Reverse(row.last)));
+    batch.received.dedup_by_key(|row| (row.shard, row.user, row.slot, row.source, row.first));
+    batch
+}
+
+/// Rows on their way into the library.
+///
+/// The checkpoint of a batch decides for all of its rows. One beyond the stored checkpoint brings of every account a row
+/// that is at least as new as the stored one, since each stored row came with a checkpoint that was not beyond the
+/// stored one either. Only a batch that is repeated or late is compared row by row; equal rows are written again, so
+/// that a repeat after a failure ends in a sync of its own.
+struct Out {
+    rows: OwnedWriteBatch,
+    only_forward: bool,
+}
+
+impl Out {
+    fn put(&mut self, table: &Keyspace, key: &[u8], value: &[u8]) {
+        self.rows.insert(table, key, value);
+    }
+
+    fn balance(
+        &mut self,
+        tables: &Tables,
+        shard: ShardId,
+        row: &BalanceRow,
+        value: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let key = keys::balance(shard, row.user, row.asset);
+        if self.only_forward {
+            if let Some(stored) = tables.balance.get(key).map_err(read_failed)? {
+                if values::read_balance(&stored)?.1 > row.seq {
+                    return Ok(());
+                }
+            }
+        }
+        values::balance(row.amount, row.seq, value);
+        self.put(&tables.balance, &key, value);
+        Ok(())
+    }
+
+    /// An event never changes, so its row can be written any number of times.
+    fn sent(&mut self, tables: &Tables, shard: ShardId, row: &SentRow, value: &mut Vec<u8>) {
+        let tail = keys::sent_tail(row.id, row.stored.at);
+        values::sent(&row.stored, value);
+        self.put(&tables.sent, &keys::with_tail(shard, row.user, &tail), value);
+        if row.id.stored_as(row.stored.at) != row.id {
+            self.put(&tables.receipt_pointer, &keys::with_tail(shard, row.user, row.id.as_bytes()), &tail);
+        }
+    }
+
+    fn received(&mut self, tables: &Tables, row: &ReceivedRow, value: &mut Vec<u8>) -> Result<(), StoreError> {
+        let first = Place { slot: row.slot, source: row.source.to_u32(), seq: row.first };
+        let key = keys::received(row.shard, row.user, first);
+        if self.only_forward {
+            if let Some(stored) = tables.received.get(key).map_err(read_failed)? {
+                if values::read_received_last(&stored)? > row.last {
+                    return Ok(());
+                }
+            }
+        }
+        values::received(row, value);
+        self.put(&tables.received, &key, value);
+        Ok(())
+    }
+}

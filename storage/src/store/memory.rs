@@ -1,0 +1,264 @@
+//! A store in memory, for tests and simulations: obvious, deterministic, and able to misbehave on request.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use largesse_engine::codec;
+use largesse_engine::event_id::EventId;
+use largesse_engine::store::{
+    BalanceRow, Checkpoint, FlushBatch, HistorySlot, Page, ReceivedEntry, ReceivedQuery, ReceivedRow, SentQuery, Store,
+    StoreError, StoredEvent,
+};
+use largesse_engine::units::{AssetId, Seq, ShardId, Time, UserId};
+use tokio::sync::watch;
+
+use super::PAGE_ITEMS_MAX;
+
+/// Clones share their rows and faults, as connections to one database would.
+#[derive(Clone)]
+pub struct MemoryStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    state: Mutex<State>,
+    is_stalled: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct State {
+    rows: Rows,
+    /// What reads see instead of `rows` while the store is stale.
+    stale: Option<Rows>,
+    failing: Option<StoreError>,
+    answers_to_lose: u32,
+}
+
+/// The stored id, and what it lacks of the caller's.
+type SentKey = (ShardId, UserId, EventId, Option<EventId>);
+type ReceivedKey = (ShardId, UserId, HistorySlot, ShardId, Seq);
+
+#[derive(Clone, Default)]
+struct Rows {
+    balances: BTreeMap<(ShardId, UserId, AssetId), BalanceRow>,
+    sent: BTreeMap<SentKey, StoredEvent>,
+    pointers: BTreeMap<(ShardId, UserId, EventId), SentKey>,
+    received: BTreeMap<ReceivedKey, ReceivedRow>,
+    checkpoints: BTreeMap<ShardId, Checkpoint>,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        MemoryStore { inner: Arc::new(Inner { state: Mutex::default(), is_stalled: watch::Sender::new(false) }) }
+    }
+}
+
+/// The faults, each of which lasts until it is taken back.
+impl MemoryStore {
+    /// Every call fails like this and changes nothing; `None` ends it.
+    pub fn fail_with(&self, error: Option<StoreError>) {
+        self.state().failing = error;
+    }
+
+    /// The next writes are carried out, but the writer is told that the store was not reached.
+    pub fn lose_answers(&self, writes: u32) {
+        self.state().answers_to_lose = writes;
+    }
+
+    /// Every call waits until [`MemoryStore::release`].
+    pub fn stall(&self) {
+        self.inner.is_stalled.send_replace(true);
+    }
+
+    pub fn release(&self) {
+        self.inner.is_stalled.send_replace(false);
+    }
+
+    /// Reads answer from the rows as they are now, whatever is written, until [`MemoryStore::catch_up`].
+    pub fn go_stale(&self) {
+        let mut state = self.state();
+        state.stale = Some(state.rows.clone());
+    }
+
+    pub fn catch_up(&self) {
+        self.state().stale = None;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn unstalled(&self) {
+        let mut is_stalled = self.inner.is_stalled.subscribe();
+        is_stalled.wait_for(|stalled| !stalled).await.expect("the sender lives in `self`");
+    }
+
+    async fn read<T>(&self, read: impl FnOnce(&Rows) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.unstalled().await;
+        let state = self.state();
+        match &state.failing {
+            Some(error) => Err(error.clone()),
+            None => read(state.stale.as_ref().unwrap_or(&state.rows)),
+        }
+    }
+
+    async fn apply(&self, batch: FlushBatch) -> Result<(), StoreError> {
+        self.unstalled().await;
+        let mut state = self.state();
+        if let Some(error) = &state.failing {
+            return Err(error.clone());
+        }
+        state.rows.apply(batch);
+        if state.answers_to_lose > 0 {
+            state.answers_to_lose -= 1;
+            return Err(StoreError::Unavailable("the answer was lost".into()));
+        }
+        Ok(())
+    }
+}
+
+impl Store for MemoryStore {
+    fn load_wallets(
+        &self,
+        shard: ShardId,
+        users: Vec<UserId>,
+    ) -> BoxFuture<'_, Result<Vec<Vec<BalanceRow>>, StoreError>> {
+        Box::pin(self.read(move |rows| Ok(users.iter().map(|user| rows.balances_of(shard, *user)).collect())))
+    }
+
+    fn load_receipts(
+        &self,
+        shard: ShardId,
+        keys: Vec<(UserId, EventId)>,
+    ) -> BoxFuture<'_, Result<Vec<Option<StoredEvent>>, StoreError>> {
+        Box::pin(self.read(move |rows| Ok(keys.iter().map(|(user, id)| rows.receipt(shard, *user, *id)).collect())))
+    }
+
+    fn write(&self, batch: FlushBatch) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.apply(batch))
+    }
+
+    fn checkpoint(&self, shard: ShardId) -> BoxFuture<'_, Result<Option<Checkpoint>, StoreError>> {
+        Box::pin(self.read(move |rows| Ok(rows.checkpoints.get(&shard).cloned())))
+    }
+
+    fn page_sent(&self, query: SentQuery) -> BoxFuture<'_, Result<Page<StoredEvent>, StoreError>> {
+        Box::pin(self.read(move |rows| rows.page_sent(&query)))
+    }
+
+    fn page_received(&self, query: ReceivedQuery) -> BoxFuture<'_, Result<Page<ReceivedEntry>, StoreError>> {
+        Box::pin(self.read(move |rows| rows.page_received(&query)))
+    }
+
+    fn scan_balances(
+        &self,
+        shard: ShardId,
+        after: Option<(UserId, AssetId)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<BalanceRow>, StoreError>> {
+        Box::pin(self.read(move |rows| {
+            let of_shard = rows.balances.iter().filter(|(key, _)| key.0 == shard);
+            let rest = of_shard.filter(|(key, _)| after.is_none_or(|after| (key.1, key.2) > after));
+            Ok(rest.take(limit).map(|(_, row)| *row).collect())
+        }))
+    }
+}
+
+impl Rows {
+    fn apply(&mut self, batch: FlushBatch) {
+        let shard = batch.shard;
+        for row in batch.balances {
+            let stored = self.balances.entry((shard, row.user, row.asset)).or_insert(row);
+            if row.seq >= stored.seq {
+                *stored = row;
+            }
+        }
+        for row in batch.sent {
+            let stored_id = row.id.stored_as(row.stored.at);
+            let key = (shard, row.user, stored_id, (stored_id != row.id).then_some(row.id));
+            if stored_id != row.id {
+                self.pointers.insert((shard, row.user, row.id), key);
+            }
+            self.sent.insert(key, row.stored);
+        }
+        for row in batch.received.into_iter().filter(|row| !row.entries.is_empty()) {
+            let key = (row.shard, row.user, row.slot, row.source, row.first);
+            if self.received.get(&key).is_none_or(|stored| row.last >= stored.last) {
+                self.received.insert(key, row);
+            }
+        }
+        let progress = |checkpoint: &Checkpoint| (checkpoint.fold.next, checkpoint.position);
+        if self.checkpoints.get(&shard).is_none_or(|stored| progress(&batch.checkpoint) >= progress(stored)) {
+            self.checkpoints.insert(shard, batch.checkpoint);
+        }
+    }
+
+    fn balances_of(&self, shard: ShardId, user: UserId) -> Vec<BalanceRow> {
+        let all = (shard, user, AssetId(0))..=(shard, user, AssetId(u16::MAX));
+        self.balances.range(all).map(|(_, row)| *row).collect()
+    }
+
+    fn receipt(&self, shard: ShardId, user: UserId, id: EventId) -> Option<StoredEvent> {
+        let direct = (shard, user, id, None);
+        let key = if id.time().is_some() { &direct } else { self.pointers.get(&(shard, user, id))? };
+        self.sent.get(key).cloned()
+    }
+
+    fn page_sent(&self, query: &SentQuery) -> Result<Page<StoredEvent>, StoreError> {
+        let owner = (b's', query.shard, query.user);
+        let below: Option<(EventId, Option<EventId>)> = read_cursor(query.cursor.as_ref(), owner)?;
+        let of_user = self.sent.iter().rev().filter(|(key, _)| (key.0, key.1) == (query.shard, query.user));
+        let wanted = of_user.filter(|(key, _)| {
+            is_within(key.2.time().unwrap_or_default(), query.since, query.until)
+                && below.is_none_or(|below| (key.2, key.3) < below)
+        });
+        let found = wanted.map(|(key, stored)| ((key.2, key.3), stored.clone())).collect();
+        Ok(cut(found, query.limit, owner))
+    }
+
+    fn page_received(&self, query: &ReceivedQuery) -> Result<Page<ReceivedEntry>, StoreError> {
+        let owner = (b'r', query.shard, query.user);
+        let below: Option<(HistorySlot, ShardId, Seq, usize)> = read_cursor(query.cursor.as_ref(), owner)?;
+        let mut events: BTreeMap<(HistorySlot, ShardId, Seq), Vec<ReceivedEntry>> = BTreeMap::new();
+        for (key, row) in self.received.iter().filter(|(key, _)| (key.0, key.1) == (query.shard, query.user)) {
+            for same_event in row.entries.chunk_by(|one, other| one.seq == other.seq) {
+                let place = (key.2, key.3, same_event[0].seq);
+                events.entry(place).or_insert_with(|| same_event.to_vec());
+            }
+        }
+        let entries = events.into_iter().rev().flat_map(|((slot, source, seq), entries)| {
+            entries.into_iter().enumerate().rev().map(move |(number, entry)| ((slot, source, seq, number), entry))
+        });
+        let found = entries
+            .filter(|(_, entry)| is_within(entry.at, query.since, query.until))
+            .filter(|(place, _)| below.is_none_or(|below| *place < below))
+            .collect();
+        Ok(cut(found, query.limit, owner))
+    }
+}
+
+fn is_within(at: Time, since: Option<Time>, until: Option<Time>) -> bool {
+    since.is_none_or(|since| since <= at) && until.is_none_or(|until| at <= until)
+}
+
+/// Which list of whom a cursor belongs to.
+type Owner = (u8, ShardId, UserId);
+
+fn read_cursor<Place: bincode::Decode<()>>(cursor: Option<&Bytes>, owner: Owner) -> Result<Option<Place>, StoreError> {
+    let Some(cursor) = cursor else { return Ok(None) };
+    match codec::decode::<(Owner, Place)>(cursor) {
+        Ok((made_for, place)) if made_for == owner => Ok(Some(place)),
+        _ => Err(StoreError::CursorInvalid),
+    }
+}
+
+fn cut<Place: bincode::Encode, T>(mut found: Vec<(Place, T)>, limit: usize, owner: Owner) -> Page<T> {
+    let limit = limit.clamp(1, PAGE_ITEMS_MAX);
+    let is_more = found.len() > limit;
+    found.truncate(limit);
+    let last = found.last().filter(|_| is_more);
+    let next = last.map(|(place, _)| Bytes::from(codec::encode(&(owner, place))));
+    Page { items: found.into_iter().map(|(_, item)| item).collect(), next }
+}

@@ -1,0 +1,7 @@
+//! Stores: rows that are views of the logs. All of them pass [`crate::conformance::store`].
+
+pub mod embedded;
+pub mod memory;
+
+/// Most items on one page, whatever was asked for.
+pub const PAGE_ITEMS_MAX: usize = 1_000;
