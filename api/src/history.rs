@@ -136,7 +136,11 @@ async fn gather(state: &ApiState, query: &Query, view: &ControlView) -> Result<R
         }
     }
     let page = HistoryPage {
-        items: gathered.items.iter().map(|item| item.body(query.side, |asset| asset_name(&view.catalog, asset))).collect(),
+        items: gathered
+            .items
+            .iter()
+            .map(|item| item.body(query.side, |asset| asset_name(&view.catalog, asset)))
+            .collect(),
         cursor: gathered.next.map(|cursor| cursor.encode(query.side, query.user)),
         complete_until: complete_until.map(Rfc3339),
     };
@@ -169,7 +173,8 @@ impl Gathered {
                 self.items.push(item);
                 let is_done = place == last && number + 1 == items_of_event;
                 if self.items.len() == query.limit && !is_done {
-                    let (events, skip) = if number + 1 == items_of_event { (place + 1, 0) } else { (place, number + 1) };
+                    let (events, skip) =
+                        if number + 1 == items_of_event { (place + 1, 0) } else { (place, number + 1) };
                     return Cut::After { events, skip: u8::try_from(skip).expect("an event has fewer items than 256") };
                 }
             }

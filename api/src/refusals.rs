@@ -65,7 +65,7 @@ fn overloaded(retry_after: Duration) -> Problem {
 pub fn of_refusal(refusal: Refusal, catalog: &Catalog) -> Problem {
     match refusal {
         // It waited too long for its turn, which is what an overload looks like from inside.
-        Refusal::Expired => overloaded(AFTER_EXPIRY),
+        Refusal::Expired | Refusal::Overloaded => overloaded(AFTER_EXPIRY),
         Refusal::IdReused => Problem::new(
             ErrorCode::IdReused,
             "this key was used before with another body; a new intent needs a new key, a retry the same body",
@@ -197,9 +197,11 @@ mod tests {
         let [seen, now] = [1, 2].map(|units| Amount::new(units).unwrap());
         let changed = Refusal::Unresolved(Unresolved::PriceChanged { seen, now });
         assert_eq!(of_refusal(changed, &Catalog::empty()).extras(), &Extras::Prices { seen, now });
-        assert!(!of_service(ServiceError::Internal("/secret/path".into()), &Catalog::empty(), |_| String::new())
-            .detail()
-            .contains("secret"));
+        assert!(
+            !of_service(ServiceError::Internal("/secret/path".into()), &Catalog::empty(), |_| String::new())
+                .detail()
+                .contains("secret")
+        );
     }
 
     #[test]

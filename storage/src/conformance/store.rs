@@ -512,6 +512,7 @@ impl Batch {
             shard: SHARD,
             position: Position(next),
             relay_position: Position(next / 2),
+            relay_fold: Fold { epoch: Some(Epoch(0)), next: Seq((next / 2).max(1)) },
             fold: Fold { epoch: Some(Epoch(0)), next: Seq(next) },
             time: Time(NOON + next),
             state: vec![7; 5],
