@@ -230,13 +230,14 @@ fn a_wrong_value_is_told_with_its_key() {
 #[test]
 fn what_does_not_fit_together_is_told_all_at_once() {
     check_file(
-        "[log]\nsegment-bytes = \"1 MiB\"\nbytes-max = \"2 MiB\"\n[http]\nadmin-listen = \"127.0.0.1:8080\"\n\
-         [engine]\nprefetch-permits = 5000",
+        "[log]\nsegment-bytes = \"1 MiB\"\nbytes-max = \"3 MiB\"\n[http]\nadmin-listen = \"127.0.0.1:8080\"\n\
+         [engine]\nprefetch-permits = 5000\nrecord-bytes-max = 1",
         expect![[r#"
             the configuration does not fit together:
-              log.segment-bytes: 1 MiB must hold at least two records of engine.record-bytes-max = 1 MiB
-              log.bytes-max: 2 MiB must hold at least four segments of log.segment-bytes = 1 MiB
+              log.segment-bytes: must be 2 MiB to 2 GiB
+              log.bytes-max: 3 MiB must hold at least four segments of log.segment-bytes = 1 MiB
               engine.prefetch-permits: 5000 must not be more than engine.permits-per-shard = 4096, of which they are a part
+              engine.record-bytes-max: must be 16 KiB to 448 KiB: with one more event it has to fit into the log's largest record
               http.admin-listen: 127.0.0.1:8080 is http.listen too; the admin port must be one of its own"#]],
     );
     check_file(
