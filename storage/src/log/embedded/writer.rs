@@ -141,11 +141,11 @@ impl Writer {
         let file = self.current.file();
         let (at, batch_end) = (self.batch.at(), self.batch.end());
         let bytes = self.batch.finish(self.end);
-        metrics::histogram!("log_batch_bytes").record(bytes.len() as f64);
+        metrics::histogram!("largesse_log_batch_bytes").record(bytes.len() as f64);
         file.write_all_at(bytes, at - self.current.base)?;
         (self.shared.options.sync)(&file)?;
         self.end = batch_end;
-        metrics::histogram!("log_write_seconds").record(started.elapsed().as_secs_f64());
+        metrics::histogram!("largesse_log_append_seconds").record(started.elapsed().as_secs_f64());
         Ok(())
     }
 
