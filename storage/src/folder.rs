@@ -68,6 +68,7 @@ impl FolderError {
     /// Names the causes that an operator can do something about.
     pub(crate) fn from_io(doing: &'static str, path: &Path, why: io::Error) -> FolderError {
         let path = path.to_path_buf();
+        #[allow(clippy::wildcard_enum_match_arm, reason = "the system has far more errors than there is advice")]
         match why.kind() {
             io::ErrorKind::PermissionDenied => FolderError::NoPermission(path),
             io::ErrorKind::ReadOnlyFilesystem => FolderError::ReadOnly(path),
@@ -172,7 +173,10 @@ fn take_lock(dir: &Path) -> Result<File, FolderError> {
         lock.seek(SeekFrom::Start(0))?;
         writeln!(lock, "{}", std::process::id())
     };
-    write_pid(&mut lock).map_err(|why| FolderError::from_io("write", &path, why))?;
+    // The number only serves a message; a disk too full for it must not keep anybody from starting.
+    if let Err(error) = write_pid(&mut lock) {
+        tracing::warn!(%error, path = %path.display(), "cannot write the process id");
+    }
     Ok(lock)
 }
 

@@ -104,6 +104,13 @@ impl Keeper {
         }
     }
 
+    pub fn wait_until_prepared(&self) {
+        let mut state = lock(&self.state);
+        while !state.is_stopping && state.prepared.is_none() {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     fn next_job(&self, retry: std::time::Duration) -> Job {
         let mut state = lock(&self.state);
         state.is_working = false;
@@ -223,8 +230,15 @@ impl Truncated {
     }
 }
 
-/// The keeper thread.
-pub(super) fn run(shared: &Arc<Shared>) {
+/// The keeper thread. Should it panic, the log goes on as long as there is room, and then says that it is full.
+pub(super) fn run(shared: &Shared) {
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(shared))).is_err() {
+        tracing::error!("the thread that prepares the log's segments panicked, restart the process");
+        shared.keeper.stop();
+    }
+}
+
+fn work(shared: &Shared) {
     loop {
         match shared.keeper.next_job(shared.options.retry) {
             Job::Prepare { base } => shared.keeper.prepared(prepare(shared, base)),
@@ -246,7 +260,7 @@ fn prepare(shared: &Shared, base: u64) -> Result<Arc<Segment>, String> {
     if held + options.segment_bytes > options.bytes_max {
         return Err(format!("the log holds {held} bytes and may hold {}", options.bytes_max));
     }
-    let segment = Segment::create(&shared.dir, shared.folder.ledger(), base, options.segment_bytes);
+    let segment = Segment::create(&shared.dir, &shared.ledger, base, options.segment_bytes);
     segment.map(Arc::new).map_err(|error| error.to_string())
 }
 

@@ -1,0 +1,18 @@
+//! The embedded log against real files.
+
+mod harness;
+
+use self::harness::Embedded;
+
+crate::log_conformance!(Embedded::new(super::EmbeddedLogOptions::test_min()));
+
+mod with_large_segments {
+    use super::harness::Embedded;
+    use crate::log::embedded::EmbeddedLogOptions;
+
+    crate::log_conformance!(Embedded::new(EmbeddedLogOptions {
+        segment_bytes: 2 << 20,
+        reserve_bytes: 1 << 20,
+        ..EmbeddedLogOptions::default()
+    }));
+}
