@@ -60,12 +60,15 @@ impl Keeper {
         Keeper { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// The next segment, waiting for it if need be. The error says why there is none; it was tried once more just now.
-    pub fn take_prepared(&self) -> Result<Arc<Segment>, String> {
+    /// Closes the current segment and goes on in the next, waiting for it if need be. The error says why there is none;
+    /// it was tried once more just now.
+    pub fn go_on(&self, segments: &Segments) -> Result<Arc<Segment>, String> {
         let mut state = lock(&self.state);
         let asked_at = state.attempts;
         loop {
             if let Some(next) = state.prepared.take() {
+                // Under the lock, so that the keeper counts it in when it prepares the one after.
+                lock(&segments.by_base).insert(next.base, next.clone());
                 self.changed.notify_all();
                 return Ok(next);
             }
@@ -177,11 +180,6 @@ impl Segments {
     pub fn new(segments: impl IntoIterator<Item = Arc<Segment>>) -> Segments {
         let by_base = segments.into_iter().map(|segment| (segment.base, segment)).collect();
         Segments { by_base: Mutex::new(by_base) }
-    }
-
-    /// Closes the current segment and goes on in `next`.
-    pub fn seal(&self, next: Arc<Segment>) {
-        lock(&self.by_base).insert(next.base, next);
     }
 
     /// All but the current one.

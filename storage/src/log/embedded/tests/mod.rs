@@ -1,6 +1,11 @@
 //! The embedded log against real files.
 
+mod damage;
+mod disk;
 mod harness;
+mod model;
+mod space;
+mod writing;
 
 use self::harness::Embedded;
 
