@@ -228,3 +228,6 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), Folder
 pub(crate) fn sync_dir(dir: &Path) -> Result<(), FolderError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(|why| FolderError::from_io("sync", dir, why))
 }
+
+#[cfg(test)]
+mod tests;

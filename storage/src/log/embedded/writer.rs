@@ -120,6 +120,7 @@ impl Writer {
         self.current = next;
         // `end` stays the end of the last batch until the new segment's first one is durable: it is that batch's mark.
         self.batch.start(self.current.base, self.current.start());
+        self.shared.free.store(self.current.limit() - self.current.start(), Ordering::Release);
     }
 
     /// Writes the batch, syncs it, and answers for it.

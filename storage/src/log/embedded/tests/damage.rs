@@ -5,7 +5,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::harness::*;
-use crate::log::embedded::format::{BATCH_HEADER_BYTES, size};
+use crate::log::embedded::format::{BATCH_HEADER_BYTES, is_zero, size};
 use crate::log::embedded::{EmbeddedLogOptions, OpenError, RawKind};
 use largesse_engine::log::Logs;
 use largesse_engine::units::{Position, ShardId};
@@ -58,6 +58,9 @@ fn holds(dir: &Path, want: usize, what: &str) {
     let epoch = claim(&logs, SHARD).unwrap();
     let position = append(&logs, SHARD, epoch, b"after the crash").unwrap();
     found.push((position, b"after the crash".to_vec()));
+    let used = size(end(&logs).get());
+    let file = std::fs::read(&segments(dir)[0]).unwrap();
+    assert!(is_zero(&file[used..]), "{what}: nothing of the torn batch is left behind the end");
     drop(logs);
     let logs = open(dir, &options()).unwrap();
     assert_eq!(contents(&logs, SHARD, Position::START), found, "{what}: nothing came back to life");
