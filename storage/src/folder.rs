@@ -149,6 +149,17 @@ impl DataFolder {
     }
 }
 
+impl Drop for DataFolder {
+    fn drop(&mut self) {
+        // By name, not just by closing: a child process being started has a copy of the open file for a moment.
+        if let Some(lock) = &self.lock
+            && let Err(error) = lock.unlock()
+        {
+            tracing::warn!(%error, dir = %self.dir.display(), "cannot unlock the data folder");
+        }
+    }
+}
+
 /// The lock belongs to the open file, so it is gone with the process however that ends; the file itself stays.
 fn take_lock(dir: &Path) -> Result<File, FolderError> {
     let path = dir.join("LOCK");

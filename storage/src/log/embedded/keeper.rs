@@ -69,6 +69,8 @@ impl Keeper {
             if let Some(next) = state.prepared.take() {
                 // Under the lock, so that the keeper counts it in when it prepares the one after.
                 lock(&segments.by_base).insert(next.base, next.clone());
+                // All of the one just closed may have been given up already.
+                state.wants_reclaim = true;
                 self.changed.notify_all();
                 return Ok(next);
             }
@@ -121,6 +123,8 @@ impl Keeper {
         loop {
             let job = match &*state {
                 State { is_stopping: true, .. } => Job::Stop,
+                // The writer may be about to wait for it, unless only reclaiming can help.
+                State { stuck: None, .. } if state.wants_preparing() => Job::Prepare { base: state.next_base },
                 State { wants_reclaim: true, .. } => Job::Reclaim,
                 State { .. } if state.wants_preparing() => Job::Prepare { base: state.next_base },
                 State { .. } => {
@@ -137,7 +141,9 @@ impl Keeper {
                     continue;
                 }
             };
-            state.wants_reclaim = false;
+            if matches!(job, Job::Reclaim) {
+                state.wants_reclaim = false;
+            }
             state.is_working = true;
             return job;
         }
@@ -259,7 +265,24 @@ fn prepare(shared: &Shared, base: u64) -> Result<Arc<Segment>, String> {
         return Err(format!("the log holds {held} bytes and may hold {}", options.bytes_max));
     }
     let segment = Segment::create(&shared.dir, &shared.ledger, base, options.segment_bytes);
-    segment.map(Arc::new).map_err(|error| error.to_string())
+    let segment = segment.map(Arc::new).map_err(|error| error.to_string())?;
+    keep_spare(&shared.dir);
+    Ok(segment)
+}
+
+/// A few blocks to give back first when the disk has none left, since even deleting needs a file to be written.
+const SPARE_FILE: &str = "spare";
+const SPARE_BYTES: usize = 16 << 10;
+
+fn keep_spare(dir: &Path) {
+    let spare = dir.join(SPARE_FILE);
+    if std::fs::metadata(&spare).is_ok_and(|spare| spare.len() == SPARE_BYTES as u64) {
+        return;
+    }
+    if let Err(error) = std::fs::write(&spare, vec![0; SPARE_BYTES]) {
+        let _ = std::fs::remove_file(&spare);
+        tracing::warn!(%error, "no room for a few spare blocks");
+    }
 }
 
 /// Gives space back. True if there was any to give.
@@ -277,7 +300,12 @@ fn reclaim(shared: &Shared) -> Result<bool, FolderError> {
     }
     let first: HashMap<ShardId, u64> =
         shared.shards.all().iter().map(|shard| (shard.id, shard.first())).filter(|(_, first)| *first > 0).collect();
-    Truncated::save(&shared.dir, &first)?;
+    match Truncated::save(&shared.dir, &first) {
+        Err(FolderError::DiskFull(_)) if std::fs::remove_file(shared.dir.join(SPARE_FILE)).is_ok() => {
+            Truncated::save(&shared.dir, &first)?;
+        }
+        saved => saved?,
+    }
     for segment in dead {
         std::fs::remove_file(&segment.path).map_err(|why| FolderError::from_io("delete", &segment.path, why))?;
         sync_dir(&shared.dir)?;

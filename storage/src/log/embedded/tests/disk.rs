@@ -104,6 +104,25 @@ fn space_that_others_free_is_noticed() {
 }
 
 #[test]
+fn without_a_single_free_block_space_is_still_given_back() {
+    let Some(disk) = SmallDisk::mount("160k") else { return };
+    let logs = open(disk.path(), &EmbeddedLogOptions::test_min()).unwrap();
+    let epoch = claim(&logs, SHARD).unwrap();
+    append(&logs, SHARD, epoch, &[7; 900]).unwrap();
+    logs.settled();
+    assert!(std::fs::write(disk.path().join("filler"), vec![1; 160 << 10]).is_err());
+    while !logs.room().is_tight {
+        append(&logs, SHARD, epoch, &[7; 900]).unwrap();
+        logs.settled();
+    }
+    assert!(std::fs::write(disk.path().join("more"), b"x").is_err(), "the disk is really full");
+    truncate(&logs, SHARD, end(&logs));
+    logs.settled();
+    assert!(!logs.room().is_tight, "the first segment became the next one");
+    append(&logs, SHARD, epoch, &[9; 900]).unwrap();
+}
+
+#[test]
 fn a_disk_too_small_to_start_on_says_so() {
     let Some(disk) = SmallDisk::mount("12k") else { return };
     let error = open(disk.path(), &EmbeddedLogOptions::test_min()).err().unwrap().to_string();

@@ -37,6 +37,21 @@ fn segments_that_nobody_needs_are_deleted() {
 }
 
 #[test]
+fn what_was_given_up_while_it_was_written_goes_with_the_next_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = open(dir.path(), &EmbeddedLogOptions::test_min()).unwrap();
+    let epoch = claim(&logs, SHARD).unwrap();
+    append(&logs, SHARD, epoch, &[1; 1_000]).unwrap();
+    // All of the segment in use; only what comes later is still needed.
+    while segments(dir.path())[0].ends_with("00000000000000000000.wal") && end(&logs).get() < 16 << 10 {
+        append(&logs, SHARD, epoch, &[1; 1_000]).unwrap();
+        truncate(&logs, SHARD, end(&logs));
+    }
+    logs.settled();
+    assert!(!segments(dir.path())[0].ends_with("00000000000000000000.wal"), "{:?}", segments(dir.path()));
+}
+
+#[test]
 fn an_unused_log_does_not_grow_by_restarts() {
     let dir = tempfile::tempdir().unwrap();
     let options = EmbeddedLogOptions::test_min();
