@@ -25,7 +25,7 @@ pub struct DataFolder {
     ledger: LedgerName,
     shape: LedgerShape,
     /// `None` when opened for reading only.
-    lock: Option<File>,
+    lock: Option<Lock>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -149,19 +149,21 @@ impl DataFolder {
     }
 }
 
-impl Drop for DataFolder {
+/// The locked file, for as long as this lives.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
     fn drop(&mut self) {
         // By name, not just by closing: a child process being started has a copy of the open file for a moment.
-        if let Some(lock) = &self.lock
-            && let Err(error) = lock.unlock()
-        {
-            tracing::warn!(%error, dir = %self.dir.display(), "cannot unlock the data folder");
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "cannot unlock the data folder");
         }
     }
 }
 
 /// The lock belongs to the open file, so it is gone with the process however that ends; the file itself stays.
-fn take_lock(dir: &Path) -> Result<File, FolderError> {
+fn take_lock(dir: &Path) -> Result<Lock, FolderError> {
     let path = dir.join("LOCK");
     let mut lock = File::options()
         .create(true)
@@ -188,7 +190,7 @@ fn take_lock(dir: &Path) -> Result<File, FolderError> {
     if let Err(error) = write_pid(&mut lock) {
         tracing::warn!(%error, path = %path.display(), "cannot write the process id");
     }
-    Ok(lock)
+    Ok(Lock(lock))
 }
 
 fn read_plate(dir: &Path) -> Result<Option<Plate>, FolderError> {
