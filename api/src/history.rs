@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use largesse_engine::catalog::Catalog;
 use largesse_engine::codec;
+use largesse_engine::event_id::EventId;
 use largesse_engine::resolve::ControlView;
 use largesse_engine::service::ServiceError;
 use largesse_engine::store::{Page, ReceivedEntry, ReceivedQuery, SentQuery, StoredEvent};
@@ -36,6 +37,8 @@ const LIMIT_DEFAULT: usize = 50;
 const SCANNED_MAX: usize = 2_000;
 /// Events asked of the store at a time where a filter may drop most of them.
 const FILTERED_CHUNK: usize = 200;
+/// How many events may come in while a page is made before it is given up.
+const PUSHED_MAX: usize = 16;
 /// A cursor longer than this was not made here.
 const CURSOR_CHARS_MAX: usize = 1_024;
 
@@ -112,6 +115,31 @@ async fn history(state: &ApiState, user: UserId, params: HistoryParams) -> Resul
     in_time(page, state.options.request_timeout).await.unwrap_or_else(|| Err(refusals::store_unavailable()))
 }
 
+/// The store's cursor behind the event `last`, which was number `events` from `start` on a moment ago.
+///
+/// A page that is full before its chunk's end needs this: only the store can say where exactly that is. Events that
+/// came in between have pushed `last` down by their number.
+async fn end_of(
+    state: &ApiState,
+    query: &Query,
+    start: Option<Bytes>,
+    events: usize,
+    last: (EventId, Time),
+) -> Result<Bytes, Problem> {
+    for pushed in 0..PUSHED_MAX {
+        let (read, _) = read_chunk(state, query, start.clone(), events + pushed, false).await?;
+        match (read.items.last().and_then(|event| mark(event)), read.next) {
+            (Some(found), Some(next)) if found == last => return Ok(next),
+            _ => {}
+        }
+    }
+    Err(Problem::new(ErrorCode::StoreUnavailable, "the list grows too fast to be paged; try again"))
+}
+
+fn mark(event: &[Item]) -> Option<(EventId, Time)> {
+    event.first().map(|item| (item.id, item.at))
+}
+
 /// Reads pages of the store until enough items fit, all is read, or enough was looked through.
 async fn gather(state: &ApiState, query: &Query, view: &ControlView) -> Result<Response, Problem> {
     let mut gathered = Gathered { items: Vec::new(), next: Some(query.from.clone()), scanned: 0 };
@@ -123,14 +151,13 @@ async fn gather(state: &ApiState, query: &Query, view: &ControlView) -> Result<R
             break;
         }
         let chunk = if query.filter.is_empty() { room } else { room.max(FILTERED_CHUNK) };
-        let chunk = chunk.min(SCANNED_MAX - gathered.scanned);
+        let chunk = chunk.min(SCANNED_MAX.saturating_sub(gathered.scanned).max(1));
         let (read, until) = read_chunk(state, query, from.store.clone(), chunk, gathered.scanned == 0).await?;
         complete_until = complete_until.or(until);
-        if let Cut::After { events, skip } = gathered.add(read, from.skip, query) {
-            // The page is full before the chunk's end: only the store can say where exactly that is.
-            let store = match events {
-                0 => from.store,
-                events => read_chunk(state, query, from.store, events, false).await?.0.next,
+        if let Cut::After { events, skip, last } = gathered.add(read, from.skip, query) {
+            let store = match last {
+                Some(last) => Some(end_of(state, query, from.store, events, last).await?),
+                None => from.store,
             };
             gathered.next = Some(Cursor { store, skip });
         }
@@ -157,27 +184,34 @@ enum Cut {
     /// Everything of the chunk was looked at; `Gathered::next` is where the store goes on.
     AtEnd,
     /// The page is full after so many events of the chunk, and so many items of the next one.
-    After { events: usize, skip: u8 },
+    After { events: usize, skip: u8, last: Option<(EventId, Time)> },
 }
 
 impl Gathered {
     fn add(&mut self, read: Page<Vec<Item>>, skip_first: u8, query: &Query) -> Cut {
-        let last = read.items.len().saturating_sub(1);
+        // An empty chunk was work as well.
+        self.scanned += 1;
+        let at_end = read.items.len().saturating_sub(1);
+        let mut before = None;
         for (place, event) in read.items.into_iter().enumerate() {
+            let (mark, items_of_event) = (mark(&event), event.len());
             let skip = if place == 0 { usize::from(skip_first) } else { 0 };
-            let items_of_event = event.len();
             for (number, item) in event.into_iter().enumerate().skip(skip) {
                 if !query.filter.fits(&item) {
                     continue;
                 }
                 self.items.push(item);
-                let is_done = place == last && number + 1 == items_of_event;
-                if self.items.len() == query.limit && !is_done {
-                    let (events, skip) =
-                        if number + 1 == items_of_event { (place + 1, 0) } else { (place, number + 1) };
-                    return Cut::After { events, skip: u8::try_from(skip).expect("an event has fewer items than 256") };
+                let ends_event = number + 1 == items_of_event;
+                if self.items.len() < query.limit || (ends_event && place == at_end) {
+                    continue;
                 }
+                if ends_event {
+                    return Cut::After { events: place + 1, skip: 0, last: mark };
+                }
+                let skip = u8::try_from(number + 1).expect("an event has fewer items than 256");
+                return Cut::After { events: place, skip, last: before };
             }
+            before = mark;
             self.scanned += 1;
         }
         self.next = read.next.map(|store| Cursor { store: Some(store), skip: 0 });

@@ -1,0 +1,30 @@
+//! `docs/errors.md` has a paragraph for every code, with the same numbers as the code itself.
+
+use std::collections::BTreeMap;
+
+use largesse_api::error::ErrorCode;
+
+const DOCS: &str = include_str!("../../docs/errors.md");
+
+#[test]
+fn the_table_and_the_docs_are_in_step() {
+    let mut documented = BTreeMap::new();
+    for section in DOCS.split("\n### ").skip(1) {
+        let mut lines = section.lines();
+        let name = lines.next().unwrap_or_default().trim();
+        let facts = lines.next().unwrap_or_default().trim();
+        let advice: usize = lines.map(|line| line.split_whitespace().count()).sum();
+        assert!(advice >= 10, "{name}: says too little about what to do");
+        assert!(documented.insert(name, facts).is_none(), "{name} is there twice");
+    }
+    let coded: BTreeMap<_, _> = ErrorCode::ALL.iter().map(|code| (code.name(), facts(*code))).collect();
+    assert_eq!(documented.keys().collect::<Vec<_>>(), coded.keys().collect::<Vec<_>>());
+    for (name, facts) in documented {
+        assert_eq!(facts, coded[name], "{name}");
+    }
+}
+
+fn facts(code: ErrorCode) -> String {
+    let retryable = if code.is_retryable() { "yes" } else { "no" };
+    format!("HTTP {} · err_code {} · retryable: {retryable}", code.status().as_u16(), code.number())
+}
