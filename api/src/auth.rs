@@ -261,9 +261,7 @@ impl Verifier {
                 return Err(AuthError::ShortSecret(key.material.len()));
             }
             TokenAlgorithm::Hs256 => (Algorithm::HS256, DecodingKey::from_secret(&key.material)),
-            TokenAlgorithm::Rs256 => {
-                (Algorithm::RS256, DecodingKey::from_rsa_pem(&key.material).map_err(bad_pem)?)
-            }
+            TokenAlgorithm::Rs256 => (Algorithm::RS256, DecodingKey::from_rsa_pem(&key.material).map_err(bad_pem)?),
             TokenAlgorithm::Es256 => (Algorithm::ES256, DecodingKey::from_ec_pem(&key.material).map_err(bad_pem)?),
         };
         let mut validation = Validation::new(algorithm);

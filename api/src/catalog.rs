@@ -158,7 +158,8 @@ pub async fn put(
     let (draft, reason, based_on) = parse_draft(&body)?;
     let now = state.service.control.view().catalog.version();
     if let Some(based_on) = based_on.filter(|based_on| *based_on != u64::from(now.get())) {
-        let detail = format!("this edit was made from version {based_on}, the catalog is at {now}; get it and edit again");
+        let detail =
+            format!("this edit was made from version {based_on}, the catalog is at {now}; get it and edit again");
         return Err(Problem::bad_request(detail));
     }
     let patience = state.options.request_timeout;

@@ -179,7 +179,8 @@ async fn read_body(request: Request, bytes_max: usize, state: &ApiState) -> Resu
         let detail = "send the body as JSON with `Content-Type: application/json`";
         return Err(Problem::new(ErrorCode::UnsupportedMediaType, detail));
     }
-    let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let announced =
+        request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|announced| announced > bytes_max) {
         return Err(too_large());
     }

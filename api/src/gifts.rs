@@ -122,9 +122,11 @@ pub async fn find(
     Params(params): Params<FindParams>,
 ) -> Result<Response, Problem> {
     let named = match params.sender.as_deref() {
-        Some(text) => Some(Id::parse(text).map(Id::user).ok_or_else(|| {
-            Problem::bad_request("`sender` must be a user id in decimal digits")
-        })?),
+        Some(text) => Some(
+            Id::parse(text)
+                .map(Id::user)
+                .ok_or_else(|| Problem::bad_request("`sender` must be a user id in decimal digits"))?,
+        ),
         None => None,
     };
     let user = match (&caller, named) {

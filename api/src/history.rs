@@ -163,7 +163,11 @@ async fn gather(state: &ApiState, query: &Query, view: &ControlView) -> Result<R
         }
     }
     let page = HistoryPage {
-        items: gathered.items.iter().map(|item| item.body(query.side, |asset| asset_name(&view.catalog, asset))).collect(),
+        items: gathered
+            .items
+            .iter()
+            .map(|item| item.body(query.side, |asset| asset_name(&view.catalog, asset)))
+            .collect(),
         cursor: gathered.next.map(|cursor| cursor.encode(query.side, query.user)),
         complete_until: complete_until.map(Rfc3339),
     };

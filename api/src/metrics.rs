@@ -50,7 +50,8 @@ impl RouteMeter {
 
     pub fn record(&self, status: StatusCode, took: Duration) {
         let Some(counter) = self.by_status.get(usize::from(status.as_u16())) else { return };
-        let make = || counter!("largesse_http_requests_total", "route" => self.route, "status" => status.as_u16().to_string());
+        let make =
+            || counter!("largesse_http_requests_total", "route" => self.route, "status" => status.as_u16().to_string());
         counter.get_or_init(make).increment(1);
         self.seconds.record(took.as_secs_f64());
     }

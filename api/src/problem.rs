@@ -110,7 +110,9 @@ impl Problem {
     /// Whole seconds, at least one: what a caller should leave in peace an unavailable server.
     fn retry_after(&self) -> Option<u64> {
         match (&self.0.extras, self.0.code.status()) {
-            (Extras::RetryAfter(wait), _) => Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).map(|s| s.max(1)),
+            (Extras::RetryAfter(wait), _) => {
+                Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).map(|s| s.max(1))
+            }
             (_, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) => Some(1),
             _ => None,
         }

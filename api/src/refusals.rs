@@ -197,9 +197,11 @@ mod tests {
         let [seen, now] = [1, 2].map(|units| Amount::new(units).unwrap());
         let changed = Refusal::Unresolved(Unresolved::PriceChanged { seen, now });
         assert_eq!(of_refusal(changed, &Catalog::empty()).extras(), &Extras::Prices { seen, now });
-        assert!(!of_service(ServiceError::Internal("/secret/path".into()), &Catalog::empty(), |_| String::new())
-            .detail()
-            .contains("secret"));
+        assert!(
+            !of_service(ServiceError::Internal("/secret/path".into()), &Catalog::empty(), |_| String::new())
+                .detail()
+                .contains("secret")
+        );
     }
 
     #[test]

@@ -48,8 +48,11 @@ pub fn parse(text: &str) -> Option<Time> {
         return None;
     }
     let (fraction, offset) = split_fraction(&text[19..])?;
-    let millis =
-        days_since_epoch(year, month, day) * DAY_MILLIS + hour * 3_600_000 + minute * 60_000 + second * 1_000 + fraction;
+    let millis = days_since_epoch(year, month, day) * DAY_MILLIS
+        + hour * 3_600_000
+        + minute * 60_000
+        + second * 1_000
+        + fraction;
     millis.checked_add_signed(-offset).map(Time)
 }
 

@@ -140,8 +140,7 @@ fn a_token_ends_with_its_time_even_when_it_is_remembered() {
 
 #[test]
 fn issuer_and_audience_are_needed_where_they_are_configured() {
-    let (strict, _) =
-        auth(&AuthOptions { issuer: Some("app".into()), audience: Some("largesse".into()), ..options() });
+    let (strict, _) = auth(&AuthOptions { issuer: Some("app".into()), audience: Some("largesse".into()), ..options() });
     let with = |more: Value| {
         let mut claims = claims();
         claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -180,9 +179,8 @@ fn when_keys_change_nothing_old_is_remembered() {
 #[test]
 fn keys_count_at_their_own_door() {
     let (auth, _) = auth(&options());
-    let at = |token: &str, door| {
-        auth.caller(&headers(&format!("Bearer {token}")), door).map_err(|problem| problem.code())
-    };
+    let at =
+        |token: &str, door| auth.caller(&headers(&format!("Bearer {token}")), door).map_err(|problem| problem.code());
     for (token, public, admin) in [
         ("lgk_shop", Ok(Caller::Service("shop".into())), Ok(Caller::Service("shop".into()))),
         ("lga_root", REFUSED, Ok(Caller::Admin("root".into()))),
