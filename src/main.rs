@@ -1,1 +1,27 @@
-fn main() {}
+//! The command line of Largesse, and nothing else: it parses arguments, puts the crates together, and prints.
+
+use std::process::ExitCode;
+
+mod args;
+mod client;
+mod command;
+mod connect;
+mod dev_env;
+mod dev_keys;
+mod exit;
+mod output;
+mod run;
+mod telemetry;
+
+#[cfg(test)]
+mod tests;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match command::run(<args::Cli as clap::Parser>::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}

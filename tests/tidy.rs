@@ -59,7 +59,9 @@ fn collect(dir: &Path, found: &mut Vec<(String, String)>) {
 fn is_text(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default();
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    name == "test" || name == "run" || matches!(extension, "rs" | "toml" | "md" | "sh" | "js" | "mjs" | "css" | "html" | "yml")
+    name == "test"
+        || name == "run"
+        || matches!(extension, "rs" | "toml" | "md" | "sh" | "js" | "mjs" | "css" | "html" | "yml")
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn overloaded(retry_after: Duration) -> Problem {
 pub fn of_refusal(refusal: Refusal, catalog: &Catalog) -> Problem {
     match refusal {
         // It waited too long for its turn, which is what an overload looks like from inside.
-        Refusal::Expired => overloaded(AFTER_EXPIRY),
+        Refusal::Expired | Refusal::Overloaded => overloaded(AFTER_EXPIRY),
         Refusal::IdReused => Problem::new(
             ErrorCode::IdReused,
             "this key was used before with another body; a new intent needs a new key, a retry the same body",

@@ -81,18 +81,16 @@ impl Config {
     }
 
     fn check_log(&self, checks: &mut Checks) {
-        let (segment, record) = (self.log.segment_bytes, self.engine.record_bytes_max);
-        checks.that(segment >= ByteSize::mib(1), "log.segment-bytes", "must be at least 1 MiB");
-        checks.that(segment <= ByteSize::gib(4), "log.segment-bytes", "must be at most 4 GiB");
-        let why = format!("{segment} must hold at least two records of engine.record-bytes-max = {record}");
-        checks.that(segment.get() / 2 >= record.get(), "log.segment-bytes", why);
+        let segment = self.log.segment_bytes;
+        let is_sane = (ByteSize::mib(2)..=ByteSize::gib(2)).contains(&segment);
+        checks.that(is_sane, "log.segment-bytes", "must be 2 MiB to 2 GiB");
         let why = format!("{} must hold at least four segments of log.segment-bytes = {segment}", self.log.bytes_max);
         checks.that(self.log.bytes_max.get() / 4 >= segment.get(), "log.bytes-max", why);
     }
 
     fn check_engine(&self, checks: &mut Checks) {
         let engine = &self.engine;
-        checks.that(engine.workers <= 1_024, "engine.workers", "must be at most 1024; 0 takes one per processor");
+        checks.that(engine.workers <= 1_024, "engine.workers", "must be at most 1024");
         checks.at_least_one(engine.permits_per_shard, "engine.permits-per-shard");
         checks.at_least_one(engine.prefetch_permits, "engine.prefetch-permits");
         let why = format!(
@@ -100,21 +98,17 @@ impl Config {
             engine.prefetch_permits, engine.permits_per_shard
         );
         checks.that(engine.prefetch_permits <= engine.permits_per_shard, "engine.prefetch-permits", why);
-        checks.at_least_one(engine.batch_commands_max, "engine.batch-commands-max");
-        let why = "must be at least 64 KiB: one transfer with many receivers has to fit";
-        checks.that(engine.record_bytes_max >= ByteSize::kib(64), "engine.record-bytes-max", why);
+        let is_sane = (1..=64).contains(&engine.records_in_flight_max);
+        checks.that(is_sane, "engine.records-in-flight-max", "must be 1 to 64");
+        let is_sane = (ByteSize::kib(16)..=ByteSize::kib(448)).contains(&engine.record_bytes_max);
+        let why = "must be 16 KiB to 448 KiB: with one more event it has to fit into the log's largest record";
+        checks.that(is_sane, "engine.record-bytes-max", why);
         checks.that(engine.window_bytes_max >= ByteSize::kib(64), "engine.window-bytes-max", "must be at least 64 KiB");
         checks.at_least_one(engine.wallets_max, "engine.wallets-max");
         let why = "must be at least 1 h: clients retry for a while, and an id older than this is refused";
         checks.that(engine.history >= Duration::from_secs(3_600), "engine.history", why);
         checks.at_least_one(engine.relay_credits_max, "engine.relay-credits-max");
-        let why = "must be at least 4 KiB";
-        checks.that(engine.relay_bytes_max >= ByteSize::kib(4), "engine.relay-bytes-max", why);
-        let why = format!(
-            "{} must not be more than engine.record-bytes-max = {}, since a batch becomes one record at its destination",
-            engine.relay_bytes_max, engine.record_bytes_max
-        );
-        checks.that(engine.relay_bytes_max <= engine.record_bytes_max, "engine.relay-bytes-max", why);
+        checks.that(engine.relay_credits_max <= 16_384, "engine.relay-credits-max", "must be at most 16384");
         let why = format!(
             "{} must be shorter than http.read-patience = {}, which waits for credits to arrive",
             span::to_text(engine.relay_age_max),
@@ -124,6 +118,8 @@ impl Config {
         let is_sane = (Duration::from_millis(10)..=Duration::from_secs(60)).contains(&engine.flush_every);
         checks.that(is_sane, "engine.flush-every", "must be 10 ms to 1 min");
         checks.at_least_one(engine.flush_events_max, "engine.flush-events-max");
+        let is_sane = (ByteSize::mib(1)..=ByteSize::mib(64)).contains(&engine.flush_bytes_max);
+        checks.that(is_sane, "engine.flush-bytes-max", "must be 1 MiB to 64 MiB");
     }
 
     fn check_http(&self, checks: &mut Checks) {
@@ -131,6 +127,9 @@ impl Config {
         let is_shared = http.listen == http.admin_listen && http.listen.port() != 0;
         let why = format!("{} is http.listen too; the admin port must be one of its own", http.admin_listen);
         checks.that(!is_shared, "http.admin-listen", why);
+        checks.at_least_one(http.connections_max, "http.connections-max");
+        let is_sane = (ByteSize::kib(64)..=ByteSize::mib(64)).contains(&http.catalog_bytes_max);
+        checks.that(is_sane, "http.catalog-bytes-max", "must be 64 KiB to 64 MiB");
         checks.that(http.body_bytes_max >= ByteSize::kib(1), "http.body-bytes-max", "must be at least 1 KiB");
         checks.that(http.body_bytes_max <= ByteSize::mib(64), "http.body-bytes-max", "must be at most 64 MiB");
         for (key, span) in [("http.deadline", http.deadline), ("http.answer-patience", http.answer_patience)] {

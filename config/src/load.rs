@@ -30,7 +30,7 @@ pub struct Sources {
 pub struct Flag {
     /// As typed: `--listen`.
     pub flag: &'static str,
-    /// The key it sets: `http.listen`.
+    /// The key it sets, one whose value is written as a string: `http.listen`.
     pub key: &'static str,
     pub value: String,
 }
@@ -99,10 +99,14 @@ impl Sources {
             self.environment.iter().filter_map(|(name, value)| Some((name, name.strip_prefix(PREFIX)?, value)));
         for (name, key, value) in variables {
             let key = key.to_lowercase().replace("__", ".").replace('_', "-");
+            let value = match value.parse() {
+                Ok(value) => value,
+                Err(never) => match never {},
+            };
             layers.push(Layer::of_value(format!("environment variable {name}"), &key, value));
         }
         for Flag { flag, key, value } in &self.flags {
-            layers.push(Layer::of_value(format!("flag {flag}"), key, value));
+            layers.push(Layer::of_value(format!("flag {flag}"), key, value.clone().into()));
         }
         let mut figment = Figment::new();
         for layer in layers {
@@ -140,11 +144,7 @@ impl Layer {
         }
     }
 
-    fn of_value(name: String, key: &str, value: &str) -> Layer {
-        let value: Value = match value.parse() {
-            Ok(value) => value,
-            Err(never) => match never {},
-        };
+    fn of_value(name: String, key: &str, value: Value) -> Layer {
         let values = figment::util::nest(key, value).into_dict().unwrap_or_default();
         Layer { name, values }
     }

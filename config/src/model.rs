@@ -107,18 +107,21 @@ pub enum StoreKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct EngineConfig {
-    /// Threads that run everything; 0 takes one per processor. Default: 0.
+    /// Threads of their own for shards; 0 lets them share those of requests. Default: 0.
     pub workers: usize,
     /// Commands one shard may have under way; beyond, callers are told `overloaded` at once. Default: 4096.
     pub permits_per_shard: usize,
     /// Of those, how many may wait for a row of the store. Default: 1024.
     pub prefetch_permits: usize,
-    /// Most commands decided in one go. Default: 1024.
-    pub batch_commands_max: usize,
-    /// Largest record, that is one group commit of one shard. Default: 1 MiB.
+    /// Records of one shard on their way to the log at once; meanwhile the next one gathers. Default: 2.
+    pub records_in_flight_max: usize,
+    /// A record that has grown to this takes no further event. Default: 256 KiB.
     pub record_bytes_max: ByteSize,
     /// Memory of one shard for ids it has seen; older ones are looked up in the store. Default: 8 MiB.
     pub window_bytes_max: ByteSize,
+    /// How long ids stay in that memory while there is room. Default: 10 min.
+    #[serde(with = "span")]
+    pub window_age: Duration,
     /// Wallets one shard keeps in memory; idle ones beyond leave when they are flushed. Default: 100000.
     pub wallets_max: usize,
     /// How long receipts and history are kept; an older id is refused, never judged afresh. Default: 400 days.
@@ -127,15 +130,15 @@ pub struct EngineConfig {
     /// Longest a credit waits for company on its way to another shard. Default: 5 ms.
     #[serde(with = "span")]
     pub relay_age_max: Duration,
-    /// Credits that fill a relay batch before its age does. Default: 4096.
+    /// Accounts that fill a batch of credits before its age does. Default: 8192.
     pub relay_credits_max: usize,
-    /// Bytes that fill a relay batch before its age does. Default: 256 KiB.
-    pub relay_bytes_max: ByteSize,
-    /// How often a shard's news moves into the store. Default: 1 s.
+    /// How long the flusher lets events gather before it moves them into the store. Default: 1 s.
     #[serde(with = "span")]
     pub flush_every: Duration,
-    /// Events that start a flush before its time. Default: 20000.
+    /// Events that one flush takes at most. Default: 20000.
     pub flush_events_max: usize,
+    /// How much of the log one flush takes at most. Default: 4 MiB.
+    pub flush_bytes_max: ByteSize,
 }
 
 impl Default for EngineConfig {
@@ -144,16 +147,17 @@ impl Default for EngineConfig {
             workers: 0,
             permits_per_shard: 4_096,
             prefetch_permits: 1_024,
-            batch_commands_max: 1_024,
-            record_bytes_max: ByteSize::mib(1),
+            records_in_flight_max: 2,
+            record_bytes_max: ByteSize::kib(256),
             window_bytes_max: ByteSize::mib(8),
+            window_age: Duration::from_secs(600),
             wallets_max: 100_000,
             history: Duration::from_secs(400 * 86_400),
             relay_age_max: Duration::from_millis(5),
-            relay_credits_max: 4_096,
-            relay_bytes_max: ByteSize::kib(256),
+            relay_credits_max: 8_192,
             flush_every: Duration::from_secs(1),
             flush_events_max: 20_000,
+            flush_bytes_max: ByteSize::mib(4),
         }
     }
 }
@@ -166,8 +170,12 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
     /// Address for administrators, health and metrics. Default: 127.0.0.1:8081.
     pub admin_listen: SocketAddr,
-    /// Largest body of a request. Default: 1 MiB.
+    /// Connections open at a time on each address; further ones wait. Default: 20000.
+    pub connections_max: usize,
+    /// Largest body of a request; only a catalog may be larger. Default: 64 KiB.
     pub body_bytes_max: ByteSize,
+    /// Largest catalog an administrator may send. Default: 8 MiB.
+    pub catalog_bytes_max: ByteSize,
     /// A command that was not decided by then never will be. Default: 2 s.
     #[serde(with = "span")]
     pub deadline: Duration,
@@ -187,7 +195,9 @@ impl Default for HttpConfig {
         HttpConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin_listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
-            body_bytes_max: ByteSize::mib(1),
+            connections_max: 20_000,
+            body_bytes_max: ByteSize::kib(64),
+            catalog_bytes_max: ByteSize::mib(8),
             deadline: Duration::from_secs(2),
             answer_patience: Duration::from_secs(3),
             read_patience: Duration::from_secs(1),

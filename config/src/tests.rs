@@ -181,45 +181,80 @@ fn a_misspelt_key_is_told_with_its_file_and_the_nearest_key() {
 
 #[test]
 fn a_wrong_value_is_told_with_its_key() {
-    check_file("[log]\nkind = \"kafka\"", expect!["FILE: `log.kind`: `kafka` is not among what this version knows: embedded"]);
-    check_file("[ledger]\nwallet-shards = 70000", expect!["FILE: `ledger.wallet-shards`: invalid value signed int `70000`, expected u16"]);
-    check_file("[ledger]\nwallet-shards = \"many\"", expect![[r#"FILE: `ledger.wallet-shards`: invalid type: found string "many", expected u16"#]]);
-    check_file("[engine]\nhistory = \"a while\"", expect![[r#"FILE: `engine.history`: `a while` is not a time span such as "5 ms": expected number at 0"#]]);
-    check_file("[log]\nsegment-bytes = \"64 MB\"", expect![[r#"FILE: `log.segment-bytes`: `64 MB` is not a size; write bytes as a number, or a string such as "64 MiB""#]]);
-    check_file("[http]\nlisten = \"localhost\"", expect![[r#"FILE: `http.listen`: invalid socket address syntax; write an address and a port, such as "127.0.0.1:8080""#]]);
+    check_file(
+        "[log]\nkind = \"kafka\"",
+        expect!["FILE: `log.kind`: `kafka` is not among what this version knows: embedded"],
+    );
+    check_file(
+        "[ledger]\nwallet-shards = 70000",
+        expect!["FILE: `ledger.wallet-shards`: invalid value signed int `70000`, expected u16"],
+    );
+    check_file(
+        "[ledger]\nwallet-shards = \"many\"",
+        expect![[r#"FILE: `ledger.wallet-shards`: invalid type: found string "many", expected u16"#]],
+    );
+    check_file(
+        "[engine]\nhistory = \"a while\"",
+        expect![[r#"FILE: `engine.history`: `a while` is not a time span such as "5 ms": expected number at 0"#]],
+    );
+    check_file(
+        "[log]\nsegment-bytes = \"64 MB\"",
+        expect![[
+            r#"FILE: `log.segment-bytes`: `64 MB` is not a size; write bytes as a number, or a string such as "64 MiB""#
+        ]],
+    );
+    check_file(
+        "[http]\nlisten = \"localhost\"",
+        expect![[
+            r#"FILE: `http.listen`: invalid socket address syntax; write an address and a port, such as "127.0.0.1:8080""#
+        ]],
+    );
     check_file("[[room]]\nid = 1", expect!["FILE: `room.0`: `hosts` is missing"]);
-    check_file("[auth.viewer]\nalgorithm = \"none\"", expect!["FILE: `auth.viewer.algorithm`: `none` is not among what this version knows: HS256, RS256, ES256"]);
-    check_file("[log\n", expect![[r#"
+    check_file(
+        "[auth.viewer]\nalgorithm = \"none\"",
+        expect!["FILE: `auth.viewer.algorithm`: `none` is not among what this version knows: HS256, RS256, ES256"],
+    );
+    check_file(
+        "[log\n",
+        expect![[r#"
         FILE is not valid TOML: TOML parse error at line 1, column 5
           |
         1 | [log
           |     ^
         invalid table header
         expected `.`, `]`
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn what_does_not_fit_together_is_told_all_at_once() {
     check_file(
-        "[log]\nsegment-bytes = \"1 MiB\"\nbytes-max = \"2 MiB\"\n[http]\nadmin-listen = \"127.0.0.1:8080\"\n\
-         [engine]\nprefetch-permits = 5000",
+        "[log]\nsegment-bytes = \"1 MiB\"\nbytes-max = \"3 MiB\"\n[http]\nadmin-listen = \"127.0.0.1:8080\"\n\
+         [engine]\nprefetch-permits = 5000\nrecord-bytes-max = 1",
         expect![[r#"
             the configuration does not fit together:
-              log.segment-bytes: 1 MiB must hold at least two records of engine.record-bytes-max = 1 MiB
-              log.bytes-max: 2 MiB must hold at least four segments of log.segment-bytes = 1 MiB
+              log.segment-bytes: must be 2 MiB to 2 GiB
+              log.bytes-max: 3 MiB must hold at least four segments of log.segment-bytes = 1 MiB
               engine.prefetch-permits: 5000 must not be more than engine.permits-per-shard = 4096, of which they are a part
+              engine.record-bytes-max: must be 16 KiB to 448 KiB: with one more event it has to fit into the log's largest record
               http.admin-listen: 127.0.0.1:8080 is http.listen too; the admin port must be one of its own"#]],
     );
-    check_file("[ledger]\nname = \"My ledger\"\nwallet-shards = 0", expect![[r#"
+    check_file(
+        "[ledger]\nname = \"My ledger\"\nwallet-shards = 0",
+        expect![[r#"
         the configuration does not fit together:
           ledger.name: `My ledger` cannot name a ledger: use a-z, 0-9 and _, a letter first, at most 32
-          ledger.wallet-shards: 0 is not 1 to 4096"#]]);
-    check_file("[[room]]\nid = 1\nhosts = [5, 5]\n[[room]]\nid = 1\nhosts = [0]", expect![[r#"
+          ledger.wallet-shards: 0 is not 1 to 4096"#]],
+    );
+    check_file(
+        "[[room]]\nid = 1\nhosts = [5, 5]\n[[room]]\nid = 1\nhosts = [0]",
+        expect![[r#"
         the configuration does not fit together:
           room.0.hosts: host 5 is listed twice
           room.1.id: room 1 is listed twice
-          room.1.hosts: 0 is not a user"#]]);
+          room.1.hosts: 0 is not a user"#]],
+    );
     check_file(
         "[auth]\nadmin-key = \"short\"\n[auth.viewer]\nalgorithm = \"ES256\"\nsecret = \"short\"\n\
          [[auth.service-keys]]\nname = \"pay\"\nkey = \"abc\"\nkey-file = \"x\"\n[[auth.service-keys]]\nname = \"pay\"",

@@ -1,5 +1,7 @@
 //! Every store passes the same suite.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
+
 use largesse_engine::ledger::{LedgerName, LedgerShape};
 use largesse_storage::conformance::store::Fixture;
 use largesse_storage::store::embedded::{EmbeddedStore, StoreOptions};

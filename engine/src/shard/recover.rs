@@ -123,7 +123,8 @@ impl Replay {
             rest = &rest[used..];
         }
         machine.cut();
-        if self.is_applying && header.count > 0 {
+        if self.is_applying {
+            // A record without events has a time too: somebody was answered at it.
             self.time = self.time.max(header.time);
             machine.durable(Seq(header.next().get() - 1), self.time);
         }

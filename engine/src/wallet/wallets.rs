@@ -518,6 +518,9 @@ impl Machine for Wallets {
     }
 
     fn tick(&mut self, now: Time) -> Option<Outgoing> {
+        // Readers alone fill the memory as well, and nothing is flushed for them.
+        self.window.evict(self.flushed, now);
+        self.evict_wallets();
         Some(self.outbox.resend(now)).filter(|outgoing| !outgoing.is_empty())
     }
 

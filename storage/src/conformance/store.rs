@@ -43,6 +43,7 @@ macro_rules! store_conformance {
             a_hot_receiver_is_paged_in_full,
             a_fuller_row_replaces_its_shorter_self_only,
             overlapping_rows_give_each_event_once,
+            interleaved_rows_are_put_in_order,
             several_entries_of_one_event_all_count,
             foreign_cursors_are_refused,
             limits_are_brought_into_range,
@@ -376,6 +377,19 @@ pub async fn overlapping_rows_give_each_event_once(fixture: &impl Fixture) {
     }
 }
 
+/// Not even rows that each lack what the other has are lost or out of order.
+pub async fn interleaved_rows_are_put_in_order(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    for seqs in [&[1, 3, 5, 9][..], &[2, 4, 5, 9], &[3, 6, 10]] {
+        let entries: Vec<_> = seqs.iter().map(|seq| (NOON + seq, *seq)).collect();
+        write(&store, &Batch::upto(100).received(BOB, OTHER, &entries)).await;
+    }
+    let want: Vec<_> = [10, 9, 6, 5, 4, 3, 2, 1].map(|seq| entry(OTHER, NOON + seq, seq)).into();
+    for limit in 1..=9 {
+        assert_eq!(received_pages(&store, BOB, limit).await, want, "pages of {limit}");
+    }
+}
+
 /// A transfer can credit one user in two assets.
 pub async fn several_entries_of_one_event_all_count(fixture: &impl Fixture) {
     let store = fixture.open().await;
@@ -512,6 +526,7 @@ impl Batch {
             shard: SHARD,
             position: Position(next),
             relay_position: Position(next / 2),
+            relay_fold: Fold { epoch: Some(Epoch(0)), next: Seq((next / 2).max(1)) },
             fold: Fold { epoch: Some(Epoch(0)), next: Seq(next) },
             time: Time(NOON + next),
             state: vec![7; 5],

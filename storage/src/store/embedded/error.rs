@@ -1,5 +1,7 @@
 //! What can go wrong with a store on a disk, and what to do about it.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "these enums belong to others and grow")]
+
 use std::io;
 use std::path::PathBuf;
 
@@ -39,7 +41,11 @@ impl OpenError {
                 OpenError::ReadOnly { folder, why: error.to_string() }
             }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => OpenError::DiskFull { folder },
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::NotFound => {
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::InvalidData
+            | io::ErrorKind::NotFound
+            | io::ErrorKind::AlreadyExists => {
+                // The last two: a file that belongs to others is gone, or lies where one was about to be made.
                 OpenError::Damaged { folder, why: error.to_string() }
             }
             _ => OpenError::Io { folder, why: error.to_string() },

@@ -147,7 +147,7 @@ fn cursor_head(list: List, shard: ShardId, owner: UserId) -> Vec<u8> {
     cursor
 }
 
-fn cursor_body<'a>(cursor: &'a Bytes, list: List, shard: ShardId, owner: UserId) -> Result<&'a [u8], StoreError> {
+fn cursor_body(cursor: &Bytes, list: List, shard: ShardId, owner: UserId) -> Result<&[u8], StoreError> {
     cursor.strip_prefix(&cursor_head(list, shard, owner)[..]).ok_or(StoreError::CursorInvalid)
 }
 

@@ -1,4 +1,9 @@
 //! The one thread that writes: batches that queued up while the last sync ran share the next one.
+//!
+//! Rows go through the library's journal and memtables in one atomic batch. Its sorted ingestion, which writes a table
+//! per call, was tried for the `sent` rows and lost: on two cores, with batches of 20,000 of them, it took 3.9 CPU
+//! seconds per million rows against 2.4 and wrote 255,000 rows a second against 350,000, because its small tables are
+//! compacted over and over; and it could not be atomic with the checkpoint.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -142,13 +147,15 @@ impl Writer {
         let synced = self.shared.tables().get()?.db.persist(PersistMode::SyncData);
         synced.map_err(|error| {
             let failed = self.shared.write_failed(&error);
-            self.health = match error {
-                // Something failed in the library's own threads; it has not synced anything of ours wrongly.
-                fjall::Error::Poisoned => Health::Reopen,
-                error => Health::Broken(format!(
+            // Otherwise something failed in the library's own threads, which sync nothing of ours.
+            let is_ours = !matches!(error, fjall::Error::Poisoned);
+            self.health = if is_ours {
+                Health::Broken(format!(
                     "syncing the store in {:?} failed ({error}); check the disk, then restart this process",
                     self.shared.folder
-                )),
+                ))
+            } else {
+                Health::Reopen
             };
             failed
         })
@@ -223,12 +230,11 @@ impl Out {
         value: &mut Vec<u8>,
     ) -> Result<(), StoreError> {
         let key = keys::balance(shard, row.user, row.asset);
-        if self.only_forward {
-            if let Some(stored) = tables.balance.get(key).map_err(read_failed)? {
-                if values::read_balance(&stored)?.1 > row.seq {
-                    return Ok(());
-                }
-            }
+        if self.only_forward
+            && let Some(stored) = tables.balance.get(key).map_err(read_failed)?
+            && values::read_balance(&stored)?.1 > row.seq
+        {
+            return Ok(());
         }
         values::balance(row.amount, row.seq, value);
         self.put(&tables.balance, &key, value);
@@ -248,12 +254,11 @@ impl Out {
     fn received(&mut self, tables: &Tables, row: &ReceivedRow, value: &mut Vec<u8>) -> Result<(), StoreError> {
         let first = Place { slot: row.slot, source: row.source.to_u32(), seq: row.first };
         let key = keys::received(row.shard, row.user, first);
-        if self.only_forward {
-            if let Some(stored) = tables.received.get(key).map_err(read_failed)? {
-                if values::read_received_last(&stored)? > row.last {
-                    return Ok(());
-                }
-            }
+        if self.only_forward
+            && let Some(stored) = tables.received.get(key).map_err(read_failed)?
+            && values::read_received_last(&stored)? > row.last
+        {
+            return Ok(());
         }
         values::received(row, value);
         self.put(&tables.received, &key, value);

@@ -1,0 +1,33 @@
+//! The commands, one file per noun.
+
+use std::future::Future;
+
+use crate::args::{Cli, Command};
+use crate::exit::Failure;
+
+pub mod account;
+pub mod catalog;
+pub mod config;
+pub mod dev;
+pub mod gift;
+pub mod serve;
+pub mod token;
+
+pub fn run(cli: Cli) -> Result<(), Failure> {
+    let format = cli.output;
+    match cli.command {
+        Command::Dev(dev) => dev.run(format),
+        Command::Serve(serve) => serve.run(format),
+        Command::Config(config) => config.run(format),
+        Command::Token(token) => token.run(format),
+        Command::Gift(gift) => ask(gift.run(format)),
+        Command::Account(account) => ask(account.run(format)),
+        Command::Catalog(catalog) => ask(catalog.run(format)),
+    }
+}
+
+/// Runs a client's few requests on this thread.
+fn ask(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::new(format_args!("cannot start: {error}")))?.block_on(work)
+}

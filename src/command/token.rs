@@ -1,0 +1,168 @@
+//! `largesse token`: tokens for viewers, signed with the key the server checks them with.
+
+use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
+
+use clap::{Args, Subcommand};
+use jsonwebtoken::{EncodingKey, Header};
+use largesse_config::{Algorithm, Sources, ViewerConfig};
+use largesse_engine::clock::{Clock, SystemClock};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::command::config::{Pick, failure};
+use crate::dev_keys;
+use crate::exit::Failure;
+use crate::output::{self, Format};
+
+const EXAMPLES: &str = "\
+Examples:
+  largesse token gen --user 3001
+  largesse token gen --user 42 --ttl 15m --config largesse.toml
+  curl -H \"Authorization: Bearer $(largesse token gen --user 3001)\" http://127.0.0.1:8080/v1/me/balances";
+
+/// Make viewers' tokens.
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub enum Token {
+    /// Sign a token for one viewer.
+    #[command(after_help = EXAMPLES)]
+    Gen(Gen),
+}
+
+#[derive(Debug, Args)]
+pub struct Gen {
+    /// Whose token it is.
+    #[arg(long, value_name = "USER", value_parser = clap::value_parser!(u64).range(1..))]
+    user: u64,
+
+    /// How long it is good for.
+    #[arg(long, default_value = "1h", value_name = "SPAN", value_parser = humantime::parse_duration)]
+    ttl: Duration,
+
+    #[command(flatten)]
+    pick: Pick,
+
+    /// The data folder of `largesse dev`, whose key signs when the configuration has none.
+    #[arg(long, env = "LARGESSE_DATA", default_value = "./largesse-data", value_name = "DIR")]
+    data: PathBuf,
+}
+
+#[derive(Debug, Serialize)]
+struct Claims<'a> {
+    sub: String,
+    iat: u64,
+    exp: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iss: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aud: Option<&'a str>,
+}
+
+/// A token with the second at which it ends.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    pub token: String,
+    pub expires: u64,
+}
+
+impl Token {
+    pub fn run(self, format: Format) -> Result<(), Failure> {
+        match self {
+            Token::Gen(generate) => generate.run(format),
+        }
+    }
+}
+
+impl Gen {
+    fn run(&self, format: Format) -> Result<(), Failure> {
+        let viewer = self.viewer()?;
+        let signed = sign(&viewer, self.user, self.ttl)?;
+        let expires = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(signed.expires)).to_string();
+        let json = json!({"user": self.user.to_string(), "token": signed.token, "expires_at": expires});
+        output::print(format, &json, || signed.token)
+    }
+
+    fn viewer(&self) -> Result<ViewerConfig, Failure> {
+        let configured = self.pick.load()?.config.auth.viewer;
+        if configured.key().is_some() {
+            return Ok(configured);
+        }
+        let keys = dev_keys::path(&self.data);
+        if !keys.exists() {
+            return Err(Failure::usage("there is no key to sign with").help(
+                "set auth.viewer.secret or auth.viewer.secret-file in --config, or name the data folder of \
+                 `largesse dev` with --data",
+            ));
+        }
+        let sources = Sources { file: Some(keys), ..self.pick.sources() };
+        Ok(sources.load().map_err(|error| failure(&error))?.config.auth.viewer)
+    }
+}
+
+/// Signs a token that a server with this configuration accepts.
+pub fn sign(viewer: &ViewerConfig, user: u64, ttl: Duration) -> Result<Signed, Failure> {
+    if viewer.algorithm != Algorithm::Hs256 {
+        return Err(Failure::usage(
+            "only HS256 tokens can be signed here: this server holds no more than a public key",
+        )
+        .help("ask whoever holds the private key"));
+    }
+    let key = viewer.key().ok_or_else(|| Failure::usage("auth.viewer has no key"))?;
+    let source = key.source().ok_or_else(|| Failure::usage("auth.viewer has no key"))?;
+    let secret = source.read().map_err(Failure::new)?;
+    let iat = SystemClock.now().get() / 1_000;
+    let exp = iat.saturating_add(ttl.as_secs());
+    if exp <= iat {
+        return Err(Failure::usage("a token must live for a second at least").help("give --ttl 1h, say"));
+    }
+    let (iss, aud) = (viewer.issuer.as_deref(), viewer.audience.as_deref());
+    let claims = Claims { sub: user.to_string(), iat, exp, iss, aud };
+    let token =
+        jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(secret.expose().as_bytes()))
+            .map_err(|error| Failure::new(format_args!("cannot sign: {error}")))?;
+    Ok(Signed { token, expires: exp })
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{DecodingKey, Validation};
+    use largesse_config::Secret;
+    use serde_json::Value;
+
+    use super::*;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    fn viewer() -> ViewerConfig {
+        ViewerConfig {
+            secret: Some(Secret::new(SECRET)),
+            issuer: Some("login".into()),
+            audience: Some("largesse".into()),
+            ..ViewerConfig::default()
+        }
+    }
+
+    #[test]
+    fn a_token_is_what_the_configuration_asks_for() {
+        let signed = sign(&viewer(), 3001, Duration::from_secs(60)).unwrap();
+        let mut validation = Validation::new(jsonwebtoken::Algorithm::HS256);
+        validation.set_audience(&["largesse"]);
+        validation.set_issuer(&["login"]);
+        let key = DecodingKey::from_secret(SECRET.as_bytes());
+        let claims: Value = jsonwebtoken::decode(&signed.token, &key, &validation).unwrap().claims;
+        assert_eq!(claims["sub"], "3001");
+        assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 60);
+        let other = DecodingKey::from_secret(b"another secret that is long enough");
+        assert!(jsonwebtoken::decode::<Value>(&signed.token, &other, &validation).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_signed_is_told() {
+        let told = |viewer: &ViewerConfig, ttl| sign(viewer, 1, Duration::from_secs(ttl)).unwrap_err().what;
+        assert!(told(&ViewerConfig::default(), 60).contains("no key"));
+        assert!(told(&viewer(), 0).contains("a second"));
+        let public = ViewerConfig { algorithm: Algorithm::Es256, ..ViewerConfig::default() };
+        assert!(told(&public, 60).contains("only HS256"));
+    }
+}

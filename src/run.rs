@@ -1,0 +1,252 @@
+//! Puts the crates together: storage, the node with its shards, the two doors; and takes them apart in order.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use largesse_api::auth::{AuthOptions, NamedKey, TokenAlgorithm, TokenKey};
+use largesse_api::state::Phase;
+use largesse_api::{ApiOptions, ApiState, ConnectionLimits, admin_router, public_router, serve_with};
+use largesse_config::{Algorithm, AuthConfig, Config, LogKind, StoreKind, ViewerKey};
+use largesse_engine::accumulator::AccumulatorLimits;
+use largesse_engine::clock::SystemClock;
+use largesse_engine::flush::FlushLimits;
+use largesse_engine::ledger::{LedgerName, LedgerShape};
+use largesse_engine::node::{Node, NodeOptions};
+use largesse_engine::resolve::Room;
+use largesse_engine::service::{Patience, Service};
+use largesse_engine::shard::ShardLimits;
+use largesse_engine::units::{NodeId, RoomId, UserId};
+use largesse_engine::wallet::wallets::WalletLimits;
+use largesse_engine::wallet::window::WindowLimits;
+use largesse_storage::folder::DataFolder;
+use largesse_storage::log::{EmbeddedLogOptions, EmbeddedLogs};
+use largesse_storage::store::{EmbeddedStore, StoreOptions};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::exit::Failure;
+
+/// A process that serves.
+pub struct Running {
+    pub public: SocketAddr,
+    pub admin: SocketAddr,
+    node: Node,
+    logs: Arc<EmbeddedLogs>,
+    state: ApiState,
+    doors: Vec<JoinHandle<std::io::Result<()>>>,
+    stop: watch::Sender<bool>,
+}
+
+/// Runs a server's work on threads of its own until it is done.
+pub fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| Failure::new(format_args!("cannot start threads: {error}")))?.block_on(work)
+}
+
+/// Opens what is configured, waits until every shard serves, and opens the doors. Callers are told that the process
+/// is ready only after [`Running::ready`].
+pub async fn start(config: &Config) -> Result<Running, Failure> {
+    let metrics = largesse_api::metrics::install().map_err(Failure::new)?;
+    let auth = auth_options(&config.auth)?;
+    let ledger: LedgerName = config.ledger.name.parse().map_err(Failure::new)?;
+    let shape = LedgerShape::new(config.ledger.wallet_shards);
+    let folder = DataFolder::open(&config.data.dir, &ledger, shape).map_err(Failure::new)?;
+    // Before anything slow, so that an address in use is told at once.
+    let public = bind(config.http.listen, "http.listen", "--listen").await?;
+    let admin = bind(config.http.admin_listen, "http.admin-listen", "--admin-listen").await?;
+    let logs = match config.log.kind {
+        LogKind::Embedded => EmbeddedLogs::open(&folder, log_options(config)).map_err(Failure::new)?,
+    };
+    let store = match config.store.kind {
+        StoreKind::Embedded => {
+            let options = StoreOptions { cache_bytes: config.store.cache_bytes.get(), ..StoreOptions::default() };
+            EmbeddedStore::open(&folder.store(), ledger, shape, options).map_err(Failure::new)?
+        }
+    };
+    let logs = Arc::new(logs);
+    let node = Node::start(node_options(config, shape), logs.clone(), Arc::new(store), Arc::new(SystemClock)).await;
+    let node = node.map_err(Failure::new)?;
+    let state = ApiState::new(node.service(), api_options(config, auth), metrics).map_err(Failure::new)?;
+    let (stop, _) = watch::channel(false);
+    let limits = ConnectionLimits {
+        connections_max: config.http.connections_max,
+        drain_timeout: config.http.stop_patience,
+        ..ConnectionLimits::default()
+    };
+    let (public_address, admin_address) = (address(&public)?, address(&admin)?);
+    let doors = [(public, public_router(state.clone())), (admin, admin_router(state.clone()))];
+    let doors = doors.map(|(listener, router)| {
+        let mut stopping = stop.subscribe();
+        let stopped = async move {
+            // The sender outlives the doors; if it did not, stopping would be right as well.
+            let _told = stopping.wait_for(|is_stopping| *is_stopping).await;
+        };
+        tokio::spawn(serve_with(listener, router, limits.clone(), stopped))
+    });
+    Ok(Running { public: public_address, admin: admin_address, node, logs, state, doors: doors.into(), stop })
+}
+
+impl Running {
+    pub fn service(&self) -> Service {
+        self.node.service()
+    }
+
+    pub fn ready(&self) {
+        self.state.readiness.set(Phase::Ready);
+    }
+
+    /// Serves until the process is asked to end, then finishes what was admitted. Asked a second time it ends at once:
+    /// the log is made for that.
+    pub async fn until_asked_to_end(self) -> Result<(), Failure> {
+        asked_to_end().await?;
+        tokio::select! {
+            () = self.end() => Ok(()),
+            again = asked_to_end() => {
+                again?;
+                Err(Failure::new("ended before everything was finished, as asked twice; nothing that was answered is lost"))
+            }
+        }
+    }
+
+    async fn end(self) {
+        tracing::info!("stopping: finishing what was admitted");
+        self.state.readiness.set(Phase::Draining);
+        self.stop.send_replace(true);
+        for door in self.doors {
+            if let Ok(Err(error)) = door.await {
+                tracing::warn!(%error, "a door did not close cleanly");
+            }
+        }
+        drop(self.state);
+        self.node.stop().await;
+        drop(self.logs);
+        tracing::info!("stopped");
+    }
+}
+
+async fn asked_to_end() -> Result<(), Failure> {
+    let told = |error| Failure::new(format_args!("cannot listen for signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(told)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(told)?;
+    tokio::select! {
+        _ = terminate.recv() => (),
+        _ = interrupt.recv() => (),
+    }
+    Ok(())
+}
+
+async fn bind(address: SocketAddr, key: &str, flag: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::new(format_args!("{key}: cannot listen on {address}: {error}"))
+            .help(format_args!("name another address with {flag}; port 0 picks a free one"))
+    })
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    listener.local_addr().map_err(|error| Failure::new(format_args!("cannot tell the address: {error}")))
+}
+
+fn log_options(config: &Config) -> EmbeddedLogOptions {
+    let defaults = EmbeddedLogOptions::default();
+    let segment_bytes = config.log.segment_bytes.get();
+    EmbeddedLogOptions {
+        segment_bytes,
+        bytes_max: config.log.bytes_max.get(),
+        reserve_bytes: defaults.reserve_bytes.min(segment_bytes / 2),
+        ..defaults
+    }
+}
+
+fn node_options(config: &Config, shape: LedgerShape) -> NodeOptions {
+    let engine = &config.engine;
+    let rooms = config.room.iter().map(|room| Room {
+        id: RoomId(room.id),
+        hosts: room.hosts.iter().copied().map(UserId).collect(),
+        is_closed: false,
+    });
+    NodeOptions {
+        node: NodeId(1),
+        shape,
+        wallets: WalletLimits {
+            window: WindowLimits {
+                bytes_max: engine.window_bytes_max.as_usize(),
+                age_millis: millis(engine.window_age),
+            },
+            wallets_max: engine.wallets_max,
+            history_millis: millis(engine.history),
+            hash_seed: rand::random(),
+        },
+        shards: ShardLimits {
+            records_in_flight: engine.records_in_flight_max,
+            record_bytes: engine.record_bytes_max.as_usize(),
+            parked: engine.prefetch_permits,
+        },
+        accumulators: AccumulatorLimits {
+            credits_max: engine.relay_credits_max,
+            age_millis: millis(engine.relay_age_max),
+        },
+        flush: FlushLimits { bytes_max: engine.flush_bytes_max.as_usize(), events_max: engine.flush_events_max },
+        flush_every: engine.flush_every,
+        permits_per_shard: engine.permits_per_shard,
+        workers: engine.workers,
+        patience: Patience {
+            deadline: config.http.deadline,
+            answer: config.http.answer_patience,
+            read: config.http.read_patience,
+        },
+        rooms: rooms.collect(),
+    }
+}
+
+fn api_options(config: &Config, auth: AuthOptions) -> ApiOptions {
+    ApiOptions {
+        auth,
+        body_bytes_max: config.http.body_bytes_max.as_usize(),
+        catalog_bytes_max: config.http.catalog_bytes_max.as_usize(),
+        request_timeout: config.http.deadline + config.http.answer_patience,
+        ..ApiOptions::default()
+    }
+}
+
+/// Reads every key from where it is; one that cannot be read refuses to start.
+fn auth_options(auth: &AuthConfig) -> Result<AuthOptions, Failure> {
+    let mut options = AuthOptions {
+        issuer: auth.viewer.issuer.clone(),
+        audience: auth.viewer.audience.clone(),
+        leeway: auth.viewer.leeway,
+        ..AuthOptions::default()
+    };
+    for key in auth.viewer.key().iter().chain(&auth.viewer.previous) {
+        options.token_keys.extend(token_key(key)?);
+    }
+    for service in &auth.service_keys {
+        if let Some(source) = service.source() {
+            let key = source.read().map_err(Failure::new)?;
+            options.service_keys.push(NamedKey::new(&service.name, key.expose()));
+        }
+    }
+    if let Some(source) = auth.admin_key() {
+        let key = source.read().map_err(Failure::new)?;
+        options.admin_keys.push(NamedKey::new("admin", key.expose()));
+    }
+    Ok(options)
+}
+
+fn token_key(key: &ViewerKey) -> Result<Option<TokenKey>, Failure> {
+    let algorithm = match key.algorithm {
+        Algorithm::Hs256 => TokenAlgorithm::Hs256,
+        Algorithm::Rs256 => TokenAlgorithm::Rs256,
+        Algorithm::Es256 => TokenAlgorithm::Es256,
+    };
+    let Some(source) = key.source() else { return Ok(None) };
+    let material = source.read().map_err(Failure::new)?.expose().as_bytes().to_vec();
+    Ok(Some(TokenKey { kid: None, algorithm, material }))
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
