@@ -214,10 +214,9 @@ mod tests {
 
     fn catalog_set(machine: &ControlMachine) -> ControlEvent {
         let (draft, by, reason) = (Box::default(), "test".into(), String::new());
-        match machine.decide(&ControlCommand::ApplyCatalog { draft, by, reason }, Time::ZERO) {
-            Decision::New(event) => event,
-            other => panic!("{other:?}"),
-        }
+        let decision = machine.decide(&ControlCommand::ApplyCatalog { draft, by, reason }, Time::ZERO);
+        let Decision::New(event) = decision else { panic!("{decision:?}") };
+        event
     }
 
     #[test]
