@@ -6,4 +6,5 @@ mod world;
 
 mod ids;
 mod money;
+mod relay;
 mod waiting;
