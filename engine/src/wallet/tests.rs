@@ -5,6 +5,7 @@ mod script;
 mod world;
 
 mod ids;
+mod model;
 mod money;
 mod relay;
 mod waiting;

@@ -41,10 +41,6 @@ impl ListLog {
     pub fn all(&self) -> Vec<LogEntry> {
         self.lock().entries.clone()
     }
-
-    pub fn first(&self) -> Position {
-        self.lock().first
-    }
 }
 
 impl ShardLog for ListLog {
