@@ -86,6 +86,7 @@ fn batch(shard: ShardId, number: u64) -> FlushBatch {
         shard,
         position: Position(number + 1),
         relay_position: Position(number + 1),
+        relay_fold: Fold { epoch: Some(Epoch(0)), next },
         fold: Fold { epoch: Some(Epoch(0)), next },
         time: at(SENT_PER_BATCH),
         state: vec![0; 4_096],
