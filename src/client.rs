@@ -145,11 +145,10 @@ fn help(code: &str, problem: &Value, key: Option<&str>) -> Option<String> {
 
 /// An address as people write it, as a base for paths.
 fn address(text: &str) -> Result<String, Failure> {
-    let base = text.strip_suffix('/').unwrap_or(text);
-    if base.starts_with("https://") {
+    if text.starts_with("https://") {
         return Err(Failure::usage("https is not spoken here yet").help("use http:// to a server or proxy nearby"));
     }
-    let base = if base.starts_with("http://") { base.to_owned() } else { format!("http://{base}") };
+    let base = format!("http://{}", text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/'));
     match reqwest::Url::parse(&base) {
         Ok(url) if url.has_host() => Ok(base),
         Ok(_) | Err(_) => Err(Failure::usage(format_args!("`{text}` is not an address"))

@@ -18,7 +18,10 @@ pub async fn healthz() -> Response {
 /// The process should be sent requests.
 pub async fn readyz(State(state): State<ApiState>) -> Result<Response, Problem> {
     match state.readiness.phase() {
-        Phase::Ready => Ok(edge::json(&serde_json::json!({ "status": "ready" }))),
+        Phase::Ready => match state.readiness.check() {
+            Ok(()) => Ok(edge::json(&serde_json::json!({ "status": "ready" }))),
+            Err(why) => Err(Problem::new(ErrorCode::ShardUnavailable, why)),
+        },
         Phase::Starting => Err(Problem::new(ErrorCode::ShardUnavailable, "starting: the shards are being recovered")),
         Phase::Draining => Err(Problem::new(ErrorCode::ShardUnavailable, "draining: this process is about to stop")),
     }

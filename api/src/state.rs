@@ -1,8 +1,8 @@
 //! What all handlers share.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use largesse_engine::service::Service;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -55,8 +55,11 @@ impl Deref for ApiState {
 }
 
 /// Whether this process should be sent requests; told by whoever starts and stops it.
-#[derive(Debug, Default)]
-pub struct Readiness(AtomicU8);
+#[derive(Default)]
+pub struct Readiness {
+    phase: AtomicU8,
+    check: OnceLock<Box<dyn Fn() -> Result<(), String> + Send + Sync>>,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -72,14 +75,23 @@ impl Readiness {
             Phase::Ready => 1,
             Phase::Draining => 2,
         };
-        self.0.store(number, Ordering::Release);
+        self.phase.store(number, Ordering::Release);
     }
 
     pub fn phase(&self) -> Phase {
-        match self.0.load(Ordering::Acquire) {
+        match self.phase.load(Ordering::Acquire) {
             0 => Phase::Starting,
             1 => Phase::Ready,
             _ => Phase::Draining,
         }
+    }
+
+    /// Asks this as well from now on; its error says what is not ready. The first one given stays.
+    pub fn also_ask(&self, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
+        let _first_stays = self.check.set(Box::new(check));
+    }
+
+    pub fn check(&self) -> Result<(), String> {
+        self.check.get().map_or(Ok(()), |check| check())
     }
 }

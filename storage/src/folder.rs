@@ -25,7 +25,7 @@ pub struct DataFolder {
     ledger: LedgerName,
     shape: LedgerShape,
     /// `None` when opened for reading only.
-    lock: Option<File>,
+    lock: Option<Lock>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +68,7 @@ impl FolderError {
     /// Names the causes that an operator can do something about.
     pub(crate) fn from_io(doing: &'static str, path: &Path, why: io::Error) -> FolderError {
         let path = path.to_path_buf();
+        #[allow(clippy::wildcard_enum_match_arm, reason = "the system has far more errors than there is advice")]
         match why.kind() {
             io::ErrorKind::PermissionDenied => FolderError::NoPermission(path),
             io::ErrorKind::ReadOnlyFilesystem => FolderError::ReadOnly(path),
@@ -148,8 +149,21 @@ impl DataFolder {
     }
 }
 
+/// The locked file, for as long as this lives.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // By name, not just by closing: a child process being started has a copy of the open file for a moment.
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "cannot unlock the data folder");
+        }
+    }
+}
+
 /// The lock belongs to the open file, so it is gone with the process however that ends; the file itself stays.
-fn take_lock(dir: &Path) -> Result<File, FolderError> {
+fn take_lock(dir: &Path) -> Result<Lock, FolderError> {
     let path = dir.join("LOCK");
     let mut lock = File::options()
         .create(true)
@@ -172,8 +186,11 @@ fn take_lock(dir: &Path) -> Result<File, FolderError> {
         lock.seek(SeekFrom::Start(0))?;
         writeln!(lock, "{}", std::process::id())
     };
-    write_pid(&mut lock).map_err(|why| FolderError::from_io("write", &path, why))?;
-    Ok(lock)
+    // The number only serves a message; a disk too full for it must not keep anybody from starting.
+    if let Err(error) = write_pid(&mut lock) {
+        tracing::warn!(%error, path = %path.display(), "cannot write the process id");
+    }
+    Ok(Lock(lock))
 }
 
 fn read_plate(dir: &Path) -> Result<Option<Plate>, FolderError> {
@@ -224,3 +241,6 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), Folder
 pub(crate) fn sync_dir(dir: &Path) -> Result<(), FolderError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(|why| FolderError::from_io("sync", dir, why))
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,19 +14,24 @@ use crate::record::{Claim, LogEntry};
 use crate::shard::recover::{READ_BYTES, RecoverError, recover};
 use crate::shard::{Effect, Shard, ShardLimits, Stop};
 use crate::store::Store;
-use crate::units::{NodeId, Position, Seq};
+use crate::units::{NodeId, Position, Seq, ShardId, Time};
 
 /// How often a shard does what is due by time.
 const TICK: Duration = Duration::from_millis(100);
+/// How often its gauges are set.
+const MEASURE_MILLIS: u64 = 1_000;
 
 /// A machine that this node knows how to serve.
 pub trait Hosted: Machine {
     /// What its effects need beside log and store.
     type Env: Clone + Send + Sync + 'static;
 
-    fn fetch(store: Arc<dyn Store>, shard: crate::units::ShardId, needs: Vec<Self::Need>) -> Fetching<Self>;
+    fn fetch(store: Arc<dyn Store>, shard: ShardId, needs: Vec<Self::Need>) -> Fetching<Self>;
 
     fn hand_on(env: &Self::Env, output: Self::Output);
+
+    /// Sets this shard's gauges.
+    fn measure(&self, shard: ShardId, now: Time);
 
     /// Makes visible to others what they may want to know, now and then.
     fn publish(&self, door: &Door<Self>)
@@ -80,6 +85,7 @@ pub enum Ended {
 pub struct ShardState<M: Hosted> {
     shard: Shard<M, Reply<M::Outcome>>,
     is_draining: bool,
+    measured: Time,
 }
 
 impl<M: Hosted> Actor for ShardActor<M> {
@@ -109,7 +115,7 @@ impl<M: Hosted> Actor for ShardActor<M> {
         };
         tracing::debug!(shard = %id, epoch = %owner.epoch, next = %owner.next, "shard is owned");
         let shard = Shard::new(id, machine, self.limits, self.log.fencing(), owner);
-        let mut state = ShardState { shard, is_draining: false };
+        let mut state = ShardState { shard, is_draining: false, measured: Time::ZERO };
         myself.send_interval(TICK, || ShardMsg::Tick);
         state.shard.tick(self.clock.now());
         self.carry_out(&myself, &mut state);
@@ -141,6 +147,7 @@ impl<M: Hosted> Actor for ShardActor<M> {
             ShardMsg::Tick => {
                 state.shard.tick(now);
                 state.shard.machine().publish(&self.door);
+                self.measure(state, now);
                 is_quiet = state.shard.is_idle();
             }
             ShardMsg::Drain => state.is_draining = true,
@@ -195,6 +202,26 @@ impl<M: Hosted> ShardActor<M> {
             }
         }
         None
+    }
+
+    fn measure(&self, state: &mut ShardState<M>, now: Time) {
+        if state.measured.plus_millis(MEASURE_MILLIS) > now && state.measured <= now {
+            return;
+        }
+        state.measured = now;
+        let shard = self.door.shard;
+        state.shard.machine().measure(shard, now);
+        let labels = [("shard", shard.to_string())];
+        metrics::gauge!("largesse_shard_commands_under_way", &labels).set(self.door.in_use() as f64);
+        // Measured here and not where it is flushed: a flusher that is stuck would not tell.
+        let (last, flushed) = (state.shard.last(), self.door.flushed());
+        let (events, millis) = match last.get().saturating_sub(flushed.seq.get()) {
+            0 => (0, 0),
+            events => (events, now.get().saturating_sub(flushed.time.get())),
+        };
+        metrics::gauge!("largesse_flush_lag_events", &labels).set(events as f64);
+        metrics::gauge!("largesse_flush_lag_seconds", &labels).set(millis as f64 / 1_000.0);
+        metrics::gauge!("largesse_shard_owner_epoch", &labels).set(state.shard.epoch().get() as f64);
     }
 
     fn publish(&self, state: &ShardState<M>) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ractor::ActorRef;
 use tokio::sync::oneshot;
 
-use crate::flush::Settled;
+use crate::flush::{Flushed, Settled};
 use crate::handle::CallError;
 use crate::log::Logs;
 use crate::machine::Machine;
@@ -31,6 +31,8 @@ pub struct Door<M: Machine> {
     pub is_closing: AtomicBool,
     /// Last decided event, and a time that no later event is before.
     standing: Mutex<Standing>,
+    /// How far the store is, as the flusher last said.
+    flushed: Mutex<Flushed>,
     /// For the flusher: what every destination has acknowledged.
     pub settled: Settled,
 }
@@ -109,6 +111,7 @@ impl<M: Machine> Door<M> {
             is_full: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
             standing: Mutex::new(Standing::default()),
+            flushed: Mutex::new(Flushed::default()),
             settled: Arc::default(),
         }
     }
@@ -166,6 +169,14 @@ impl<M: Machine> Door<M> {
 
     pub fn standing(&self) -> Standing {
         *self.standing.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub fn flushed(&self) -> Flushed {
+        *self.flushed.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub fn set_flushed(&self, flushed: Flushed) {
+        *self.flushed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = flushed;
     }
 
     pub fn set_standing(&self, standing: Standing) {

@@ -15,7 +15,7 @@ use crate::node::door::Door;
 use crate::node::relays::RelayMsg;
 use crate::resolve::ControlView;
 use crate::store::Store;
-use crate::units::ShardId;
+use crate::units::{ShardId, Time};
 use crate::wallet::outbox::Outgoing;
 use crate::wallet::wallets::{WalletNeed, WalletRow, Wallets};
 
@@ -65,6 +65,19 @@ impl Hosted for Wallets {
     fn publish(&self, door: &Door<Wallets>) {
         door.settled.store(self.settled().get(), Ordering::Release);
     }
+
+    fn measure(&self, shard: ShardId, now: Time) {
+        let shard = shard.to_string();
+        for (asset, totals) in self.books().totals() {
+            let labels = [("shard", shard.clone()), ("asset", asset.to_string())];
+            metrics::gauge!("largesse_ledger_imbalance", &labels).set(totals.imbalance() as f64);
+        }
+        let age = self.outbox().oldest().map_or(0, |since| now.get().saturating_sub(since.get()));
+        metrics::gauge!("largesse_relay_oldest_seconds", "shard" => shard.clone()).set(age as f64 / 1_000.0);
+        metrics::gauge!("largesse_relay_parts_waiting", "shard" => shard.clone()).set(self.outbox().waiting() as f64);
+        metrics::gauge!("largesse_wallets_resident", "shard" => shard.clone()).set(self.resident() as f64);
+        metrics::gauge!("largesse_window_bytes", "shard" => shard).set(self.window().bytes() as f64);
+    }
 }
 
 fn answers(
@@ -97,6 +110,8 @@ impl Hosted for ControlMachine {
             *view = Arc::new(ControlView { catalog, rooms });
         });
     }
+
+    fn measure(&self, _shard: ShardId, _now: Time) {}
 
     fn publish(&self, door: &Door<ControlMachine>) {
         // Control events go to nobody who would have to acknowledge them.

@@ -212,6 +212,7 @@ impl<M: Hosted, R: Rows> FlushTask<M, R> {
 
     fn announce(&self, flushed: Flushed) {
         self.progress.send_replace(flushed);
+        self.door.set_flushed(flushed);
         self.door.tell(ShardMsg::Flushed(flushed.seq));
     }
 }

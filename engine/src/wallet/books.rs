@@ -43,6 +43,11 @@ impl Totals {
         self.balances + self.burned + self.sent == self.issued + self.received
     }
 
+    /// The difference between the two sides: 0, always.
+    pub fn imbalance(&self) -> u128 {
+        (self.balances + self.burned + self.sent).abs_diff(self.issued + self.received)
+    }
+
     /// What is outstanding of everything that this shard issued and burned; burning may be ahead of issuing.
     pub fn outstanding(&self) -> u128 {
         self.issued.saturating_sub(self.burned)

@@ -77,6 +77,8 @@ struct OpenPart {
 struct Part {
     /// First event with a credit in it.
     first: Seq,
+    /// Since when it has been durable, as far as this process knows.
+    since: Time,
     part: CreditPart,
 }
 
@@ -124,7 +126,8 @@ impl Outbox {
             match lane.cut.front() {
                 Some(part) if part.part.up_to > seq => break,
                 Some(_) => {
-                    let part = lane.cut.pop_front().expect("it was just looked at");
+                    let mut part = lane.cut.pop_front().expect("it was just looked at");
+                    part.since = now;
                     lane.hold(part);
                     lane.send(destination, now, &mut outgoing);
                 }
@@ -185,9 +188,14 @@ impl Outbox {
         self.lanes.iter().filter_map(Lane::first_unsettled).min()
     }
 
-    /// Age of the oldest credit that was not acknowledged is not known here, but how many parts wait is.
+    /// Parts that are durable and not acknowledged.
     pub fn waiting(&self) -> usize {
         self.lanes.iter().map(|lane| lane.held.len() + lane.sent.len()).sum()
+    }
+
+    /// Since when the oldest of them has been waiting.
+    pub fn oldest(&self) -> Option<Time> {
+        self.lanes.iter().filter_map(|lane| lane.sent.front().or(lane.held.front())).map(|part| part.since).min()
     }
 
     /// After a start: the events between the oldest unsettled one and the checkpoint were applied without their running
@@ -237,7 +245,7 @@ impl Lane {
         };
         self.total = part.after_total();
         self.end = part.up_to;
-        self.cut.push_back(Part { first, part });
+        self.cut.push_back(Part { first, since: Time::ZERO, part });
     }
 
     /// Keeps a durable part, merged with the last one that has not been sent where that is small enough.

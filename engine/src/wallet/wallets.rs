@@ -123,6 +123,10 @@ impl Wallets {
         &self.outbox
     }
 
+    pub fn window(&self) -> &Window {
+        &self.window
+    }
+
     /// Every event up to here has been acknowledged by all it went to. Never beyond the last event: those to come have not.
     pub fn settled(&self) -> Seq {
         self.outbox.first_unsettled().map_or(self.last, |first| Seq(first.get() - 1))

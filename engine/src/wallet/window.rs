@@ -91,6 +91,10 @@ impl Window {
         id.time().is_some_and(|time| time > self.floor)
     }
 
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Nothing more may be admitted until the store has taken some of it.
     pub fn is_full(&self) -> bool {
         self.bytes > self.limits.bytes_max

@@ -279,6 +279,13 @@ pub(super) fn highest_mark(file: &[u8], base: u64, at: u64) -> Option<u64> {
         .max()
 }
 
+/// Where the next valid batch header lies at or after `at`.
+pub(super) fn find_batch(file: &[u8], base: u64, at: u64) -> Option<u64> {
+    let rest = file.get(size(at - base)..)?;
+    let found = memchr::memmem::find_iter(rest, &BATCH_MAGIC).map(|found| at + found as u64);
+    found.into_iter().find(|at| batch_at(file, base, *at).is_some())
+}
+
 pub(super) fn is_zero(bytes: &[u8]) -> bool {
     const ZEROS: [u8; 4096] = [0; 4096];
     bytes.chunks(ZEROS.len()).all(|chunk| *chunk == ZEROS[..chunk.len()])

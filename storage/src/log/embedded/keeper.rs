@@ -60,12 +60,17 @@ impl Keeper {
         Keeper { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// The next segment, waiting for it if need be. The error says why there is none; it was tried once more just now.
-    pub fn take_prepared(&self) -> Result<Arc<Segment>, String> {
+    /// Closes the current segment and goes on in the next, waiting for it if need be. The error says why there is none;
+    /// it was tried once more just now.
+    pub fn go_on(&self, segments: &Segments) -> Result<Arc<Segment>, String> {
         let mut state = lock(&self.state);
         let asked_at = state.attempts;
         loop {
             if let Some(next) = state.prepared.take() {
+                // Under the lock, so that the keeper counts it in when it prepares the one after.
+                lock(&segments.by_base).insert(next.base, next.clone());
+                // All of the one just closed may have been given up already.
+                state.wants_reclaim = true;
                 self.changed.notify_all();
                 return Ok(next);
             }
@@ -104,6 +109,13 @@ impl Keeper {
         }
     }
 
+    pub fn wait_until_prepared(&self) {
+        let mut state = lock(&self.state);
+        while !state.is_stopping && state.prepared.is_none() {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     fn next_job(&self, retry: std::time::Duration) -> Job {
         let mut state = lock(&self.state);
         state.is_working = false;
@@ -111,6 +123,8 @@ impl Keeper {
         loop {
             let job = match &*state {
                 State { is_stopping: true, .. } => Job::Stop,
+                // The writer may be about to wait for it, unless only reclaiming can help.
+                State { stuck: None, .. } if state.wants_preparing() => Job::Prepare { base: state.next_base },
                 State { wants_reclaim: true, .. } => Job::Reclaim,
                 State { .. } if state.wants_preparing() => Job::Prepare { base: state.next_base },
                 State { .. } => {
@@ -127,7 +141,9 @@ impl Keeper {
                     continue;
                 }
             };
-            state.wants_reclaim = false;
+            if matches!(job, Job::Reclaim) {
+                state.wants_reclaim = false;
+            }
             state.is_working = true;
             return job;
         }
@@ -170,11 +186,6 @@ impl Segments {
     pub fn new(segments: impl IntoIterator<Item = Arc<Segment>>) -> Segments {
         let by_base = segments.into_iter().map(|segment| (segment.base, segment)).collect();
         Segments { by_base: Mutex::new(by_base) }
-    }
-
-    /// Closes the current segment and goes on in `next`.
-    pub fn seal(&self, next: Arc<Segment>) {
-        lock(&self.by_base).insert(next.base, next);
     }
 
     /// All but the current one.
@@ -223,8 +234,15 @@ impl Truncated {
     }
 }
 
-/// The keeper thread.
-pub(super) fn run(shared: &Arc<Shared>) {
+/// The keeper thread. Should it panic, the log goes on as long as there is room, and then says that it is full.
+pub(super) fn run(shared: &Shared) {
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(shared))).is_err() {
+        tracing::error!("the thread that prepares the log's segments panicked, restart the process");
+        shared.keeper.stop();
+    }
+}
+
+fn work(shared: &Shared) {
     loop {
         match shared.keeper.next_job(shared.options.retry) {
             Job::Prepare { base } => shared.keeper.prepared(prepare(shared, base)),
@@ -246,8 +264,25 @@ fn prepare(shared: &Shared, base: u64) -> Result<Arc<Segment>, String> {
     if held + options.segment_bytes > options.bytes_max {
         return Err(format!("the log holds {held} bytes and may hold {}", options.bytes_max));
     }
-    let segment = Segment::create(&shared.dir, shared.folder.ledger(), base, options.segment_bytes);
-    segment.map(Arc::new).map_err(|error| error.to_string())
+    let segment = Segment::create(&shared.dir, &shared.ledger, base, options.segment_bytes);
+    let segment = segment.map(Arc::new).map_err(|error| error.to_string())?;
+    keep_spare(&shared.dir);
+    Ok(segment)
+}
+
+/// A few blocks to give back first when the disk has none left, since even deleting needs a file to be written.
+const SPARE_FILE: &str = "spare";
+const SPARE_BYTES: usize = 16 << 10;
+
+fn keep_spare(dir: &Path) {
+    let spare = dir.join(SPARE_FILE);
+    if std::fs::metadata(&spare).is_ok_and(|spare| spare.len() == SPARE_BYTES as u64) {
+        return;
+    }
+    if let Err(error) = std::fs::write(&spare, vec![0; SPARE_BYTES]) {
+        let _ = std::fs::remove_file(&spare);
+        tracing::warn!(%error, "no room for a few spare blocks");
+    }
 }
 
 /// Gives space back. True if there was any to give.
@@ -265,7 +300,12 @@ fn reclaim(shared: &Shared) -> Result<bool, FolderError> {
     }
     let first: HashMap<ShardId, u64> =
         shared.shards.all().iter().map(|shard| (shard.id, shard.first())).filter(|(_, first)| *first > 0).collect();
-    Truncated::save(&shared.dir, &first)?;
+    match Truncated::save(&shared.dir, &first) {
+        Err(FolderError::DiskFull(_)) if std::fs::remove_file(shared.dir.join(SPARE_FILE)).is_ok() => {
+            Truncated::save(&shared.dir, &first)?;
+        }
+        saved => saved?,
+    }
     for segment in dead {
         std::fs::remove_file(&segment.path).map_err(|why| FolderError::from_io("delete", &segment.path, why))?;
         sync_dir(&shared.dir)?;

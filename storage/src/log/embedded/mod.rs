@@ -6,6 +6,7 @@
 
 mod format;
 mod index;
+mod inspect;
 mod keeper;
 mod queue;
 mod read;
@@ -26,12 +27,14 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
+use largesse_engine::ledger::LedgerName;
 use largesse_engine::log::{AppendDone, AppendError, Fencing, LogError, LogRoom, Logs, ShardLog};
 use largesse_engine::record::{Claim, LogEntry, RECORD_BYTES_MAX, RecordHeader, encode_claim};
 use largesse_engine::units::{Epoch, Position, ShardId};
 
 use self::format::{BATCH_HEADER_BYTES, FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use self::index::{Cache, Shard, Shards, lock};
+pub use self::inspect::{Inspection, RawEntry, RawKind};
 use self::keeper::{Keeper, Segments, Truncated};
 use self::queue::{By, Item, Queue};
 pub use self::scan::OpenError;
@@ -132,8 +135,10 @@ impl EmbeddedLogOptions {
 
 /// What the handles and both threads share.
 struct Shared {
-    /// Holds the folder's lock for as long as anything can write.
-    folder: Arc<DataFolder>,
+    /// Holds the folder's lock for as long as a thread can write; handles that outlive the threads only read.
+    folder: Mutex<Option<Arc<DataFolder>>>,
+    ledger: LedgerName,
+    is_read_only: bool,
     dir: PathBuf,
     options: EmbeddedLogOptions,
     queue: Queue,
@@ -178,7 +183,9 @@ impl EmbeddedLogs {
         let current = found.segments.last().expect("made just now if there was none").clone();
         let end = found.end;
         let shared = Arc::new(Shared {
-            folder: folder.clone(),
+            folder: Mutex::new(Some(folder.clone())),
+            ledger: folder.ledger().clone(),
+            is_read_only: false,
             dir,
             queue: Queue::new(options.queue_bytes_max),
             shards,
@@ -204,7 +211,9 @@ impl EmbeddedLogs {
         let options = EmbeddedLogOptions { cache_bytes_max: 0, ..EmbeddedLogOptions::default() };
         let (shards, found) = load_beside_a_writer(folder)?;
         let shared = Arc::new(Shared {
-            folder: folder.clone(),
+            folder: Mutex::new(None),
+            ledger: folder.ledger().clone(),
+            is_read_only: true,
             dir: folder.wal(),
             queue: Queue::new(0),
             shards,
@@ -227,17 +236,26 @@ impl EmbeddedLogs {
         let Some(Threads { writer, keeper }) = lock(&self.threads).take() else { return };
         self.shared.queue.close();
         // The last handle may be dropped by an answer, on the writer's own thread, which cannot wait for itself.
-        if writer.thread().id() != std::thread::current().id() {
-            // A panic there was an answer's; those not yet given were dropped, which their owners notice.
-            let _ = writer.join();
+        let is_writer = writer.thread().id() == std::thread::current().id();
+        if !is_writer {
+            writer.join().expect("the writer catches its panics");
         }
         self.shared.keeper.stop();
-        let _ = keeper.join();
+        keeper.join().expect("the keeper catches its panics");
+        if !is_writer {
+            lock(&self.shared.folder).take();
+        }
     }
 
     /// Waits until the next segment is prepared, or cannot be, and everything that can be given back is.
     pub fn settled(&self) {
         self.shared.keeper.settled();
+    }
+
+    /// Waits until a segment is prepared, however long the disk stays full.
+    #[doc(hidden)]
+    pub fn wait_until_prepared(&self) {
+        self.shared.keeper.wait_until_prepared();
     }
 
     /// All shards that have records in the log or were asked for.
@@ -385,7 +403,7 @@ impl ShardLog for EmbeddedShardLog {
     fn truncate_before(&self, position: Position) -> BoxFuture<'_, Result<(), LogError>> {
         // Never beyond the end: what is not there yet cannot be given up.
         let position = position.get().min(self.shared.end.load(Ordering::Acquire));
-        if !self.shared.folder.is_read_only() && self.shard.truncate(position) {
+        if !self.shared.is_read_only && self.shard.truncate(position) {
             self.shared.keeper.reclaim();
         }
         async { Ok(()) }.boxed()
@@ -400,3 +418,6 @@ impl ShardLog for EmbeddedShardLog {
         Fencing::ByLog
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -164,9 +164,9 @@ impl Scan<'_> {
                 let why = format!("it ends here, but was once synced up to position {}", batch.synced);
                 return Err(OpenError::Damaged { file: last_path, offset: end - last_base, why });
             }
-            Step::End | Step::Damaged { .. } => (),
+            Step::End => self.ended = Some((segment.path.clone(), SEGMENT_HEADER_BYTES, "the segment is empty")),
+            Step::Damaged { at, why } => self.ended = Some((segment.path.clone(), at - segment.base, why)),
         }
-        self.ended = Some((last_path, end - last_base, "the log ends here"));
         self.read_after_end(segment.clone())?;
         Ok(false)
     }

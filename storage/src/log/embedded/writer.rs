@@ -99,7 +99,7 @@ impl Writer {
         let needed = FRAME_HEADER_BYTES + item.record.len() as u64;
         if self.batch.end() + needed > self.current.limit() {
             self.commit()?;
-            match self.shared.keeper.take_prepared() {
+            match self.shared.keeper.go_on(&self.shared.segments) {
                 Ok(next) => self.go_on_in(next),
                 Err(why) => return Ok(Err(AppendError::Failed(LogError::Full(why)))),
             }
@@ -117,10 +117,10 @@ impl Writer {
     }
 
     fn go_on_in(&mut self, next: Arc<Segment>) {
-        self.shared.segments.seal(next.clone());
         self.current = next;
         // `end` stays the end of the last batch until the new segment's first one is durable: it is that batch's mark.
         self.batch.start(self.current.base, self.current.start());
+        self.shared.free.store(self.current.limit() - self.current.start(), Ordering::Release);
     }
 
     /// Writes the batch, syncs it, and answers for it.
@@ -141,11 +141,11 @@ impl Writer {
         let file = self.current.file();
         let (at, batch_end) = (self.batch.at(), self.batch.end());
         let bytes = self.batch.finish(self.end);
-        metrics::histogram!("log_batch_bytes").record(bytes.len() as f64);
+        metrics::histogram!("largesse_log_batch_bytes").record(bytes.len() as f64);
         file.write_all_at(bytes, at - self.current.base)?;
         (self.shared.options.sync)(&file)?;
         self.end = batch_end;
-        metrics::histogram!("log_write_seconds").record(started.elapsed().as_secs_f64());
+        metrics::histogram!("largesse_log_append_seconds").record(started.elapsed().as_secs_f64());
         Ok(())
     }
 

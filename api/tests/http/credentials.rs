@@ -1,0 +1,78 @@
+//! Every route, with every kind of wrong credential.
+
+use axum::Router;
+use http::Method;
+use serde_json::json;
+
+use crate::world::{ADMIN, ANN, BOB, SERVICE, World, call, key, token, token_with};
+
+/// Who may use a route.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum For {
+    /// Any viewer, about himself; services name somebody.
+    ViewersAndServices,
+    Viewers,
+    Services,
+    Admins,
+}
+
+#[tokio::test]
+async fn no_route_answers_to_a_wrong_credential() {
+    let world = World::start().await;
+    world.recharge(ANN, 1_000, "t1").await;
+    let event = key();
+    world.send(ANN, &event, json!({})).await;
+    let gift = json!({ "gift_id": 1, "count": 1, "to": [2001], "event_id": key(), "sender": ANN });
+    let recharge = json!({ "user_id": ANN, "asset": "coin", "amount": 5, "channel": "apple", "transaction_id": "t2" });
+    let found = format!("/v1/gifts/{event}?sender={ANN}");
+    let (public, admin): (&Router, &Router) = (&world.public, &world.admin);
+    let none = serde_json::Value::Null;
+    let routes = [
+        (public, Method::POST, "/v1/rooms/1001/gifts", &gift, For::ViewersAndServices),
+        (public, Method::GET, found.as_str(), &none, For::ViewersAndServices),
+        (public, Method::GET, "/v1/me/balances", &none, For::Viewers),
+        (public, Method::GET, "/v1/users/3001/balances", &none, For::ViewersAndServices),
+        (public, Method::GET, "/v1/me/history", &none, For::Viewers),
+        (public, Method::GET, "/v1/users/3001/history", &none, For::ViewersAndServices),
+        (public, Method::POST, "/v1/recharges", &recharge, For::Services),
+        (admin, Method::GET, "/v1/catalog", &none, For::Admins),
+        (admin, Method::PUT, "/v1/catalog", &none, For::Admins),
+    ];
+    for (router, method, path, body, allowed) in routes {
+        let ask = async |credential: Option<String>, code: &str, why: &str| {
+            let mut call = call(router, method.clone(), path).json(body.clone());
+            if let Some(credential) = credential {
+                call = call.header("Authorization", &credential);
+            }
+            let answer = call.send().await;
+            let json = answer.json();
+            assert_eq!(json["code"], code, "{method} {path} with {why}: {json}");
+            let challenge = (code == "unauthenticated").then_some("Bearer");
+            assert_eq!(answer.header("www-authenticate"), challenge);
+        };
+        let bearer = |token: &str| Some(format!("Bearer {token}"));
+        ask(None, "unauthenticated", "nothing").await;
+        ask(Some("nonsense".into()), "unauthenticated", "nonsense").await;
+        ask(Some(format!("Basic {SERVICE}")), "unauthenticated", "another scheme").await;
+        ask(bearer("a.b.c"), "unauthenticated", "a malformed token").await;
+        ask(bearer(&token_with(crate::world::SECRET, ANN, -60)), "unauthenticated", "an expired token").await;
+        let foreign = token_with(b"another secret, as long as the real one", ANN, 600);
+        ask(bearer(&foreign), "unauthenticated", "a foreign token").await;
+        ask(bearer("lgk_guessed"), "unauthenticated", "a guessed key").await;
+        ask(bearer("lga_guessed"), "unauthenticated", "a guessed admin key").await;
+        if allowed != For::Admins {
+            ask(bearer(ADMIN), "unauthenticated", "an admin key at the public door").await;
+        }
+        match allowed {
+            For::ViewersAndServices => ask(bearer(&token(BOB)), "forbidden", "another viewer").await,
+            For::Viewers => ask(bearer(SERVICE), "forbidden", "a service").await,
+            For::Services => ask(bearer(&token(ANN)), "forbidden", "a viewer").await,
+            For::Admins => {
+                ask(bearer(&token(ANN)), "forbidden", "a viewer").await;
+                ask(bearer(SERVICE), "forbidden", "a service").await;
+            }
+        }
+    }
+    assert_eq!(world.coins(ANN).await, 990);
+    world.stop().await;
+}

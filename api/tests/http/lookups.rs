@@ -1,0 +1,111 @@
+//! What became of an id, and what users have.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use largesse_api::{ApiState, public_router};
+use largesse_engine::clock::{Clock, SystemClock};
+use largesse_engine::service::Patience;
+use serde_json::{Value, json};
+
+use crate::world::{ANN, BOB, SERVICE, World, call, key, metrics, token};
+
+#[tokio::test]
+async fn a_receipt_is_found_by_its_owner_and_by_services() {
+    let world = World::start().await;
+    let recharge = world.recharge(ANN, 100, "t1").await.json();
+    let key = key();
+    let sent = world.send(ANN, &key, json!({ "combo_id": "9" })).await.json();
+    let path = format!("/v1/gifts/{key}");
+    assert_eq!(world.get(&path).bearer(&token(ANN)).send().await.json(), sent);
+    assert_eq!(world.get(&format!("{path}?sender=3001")).bearer(&token(ANN)).send().await.json(), sent);
+    assert_eq!(world.get(&format!("{path}?sender=3001")).bearer(SERVICE).send().await.json(), sent);
+    world.get(&path).bearer(&token(BOB)).send().await.expect_problem("event_unknown");
+    world.get(&format!("{path}?sender=3001")).bearer(&token(BOB)).send().await.expect_problem("forbidden");
+    world.get(&path).bearer(SERVICE).send().await.expect_problem("bad_request");
+    let of_recharge = format!("/v1/gifts/{}", recharge["event_id"].as_str().unwrap());
+    assert_eq!(world.get(&of_recharge).bearer(&token(ANN)).send().await.json(), recharge);
+    world.send(ANN, "any words / of mine", json!({})).await;
+    let spelled = world.get("/v1/gifts/any%20words%20%2F%20of%20mine").bearer(&token(ANN)).send().await;
+    assert_eq!(spelled.json()["event_id"], "any words / of mine");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_missing_event_is_final_once_its_time_has_passed() {
+    let world = World::start().await;
+    let now = SystemClock.now().get();
+    for (query, is_final) in [
+        (String::new(), false),
+        (format!("?final_after={}", now - 1), true),
+        (format!("?final_after={}", now + 3_600_000), false),
+    ] {
+        let path = format!("/v1/gifts/{}{query}", key());
+        let problem = world.get(&path).bearer(&token(ANN)).send().await.expect_problem("event_unknown");
+        assert_eq!(problem["final"], is_final, "{query}");
+    }
+    for bad in ["?final_after=soon", "?final_after=-1", "?sender=ann", "?sender=", "?final=1"] {
+        let path = format!("/v1/gifts/{}{bad}", key());
+        world.get(&path).bearer(&token(ANN)).send().await.expect_problem("bad_request");
+    }
+    world.stop().await;
+}
+
+/// An edge without any patience stops waiting before the shard can answer; what it hands out leads to the truth.
+#[tokio::test]
+async fn an_unknown_outcome_can_be_polled_until_it_is_known() {
+    let world = World::start().await;
+    world.recharge(ANN, 1_000, "t1").await;
+    let mut service = world.node.service();
+    service.patience = Patience { deadline: Duration::ZERO, answer: Duration::ZERO, read: Duration::ZERO };
+    let impatient = ApiState::new(service, world.state.options.clone(), metrics()).unwrap();
+    let impatient = public_router(impatient);
+    let mut paid = 0;
+    for _ in 0..20 {
+        let body = json!({ "gift_id": 1, "count": 1, "to": [2001], "event_id": key() });
+        let call = call(&impatient, Method::POST, "/v1/rooms/1001/gifts").bearer(&token(ANN)).json(body);
+        let problem = call.send().await.expect_problem("outcome_unknown");
+        assert!(problem["final_after"].as_str().unwrap().ends_with('Z'), "{problem}");
+        if settle(&world, problem["poll"].as_str().unwrap()).await {
+            paid += 10;
+        }
+    }
+    assert_eq!(world.coins(ANN).await, 1_000 - paid);
+    world.stop().await;
+}
+
+/// Polls until the answer is final, and says whether the gift was paid.
+async fn settle(world: &World, poll: &str) -> bool {
+    loop {
+        let answer = world.get(poll).bearer(&token(ANN)).send().await;
+        if answer.status == StatusCode::OK {
+            return true;
+        }
+        if answer.expect_problem("event_unknown")["final"] == true {
+            return false;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn balances_are_read_from_the_shard_that_owns_them() {
+    let world = World::start().await;
+    let empty = world.get("/v1/me/balances").bearer(&token(ANN)).send().await.json();
+    assert_eq!(empty["balances"], json!([]));
+    assert!(empty["position"]["seq"].is_u64());
+    world.recharge(ANN, 100, "t1").await;
+    let sent = world.send(ANN, &key(), json!({})).await.json();
+    let own = world.get("/v1/me/balances").bearer(&token(ANN)).send().await.json();
+    let coins = own["balances"].as_array().unwrap().iter().find(|held| held["asset"] == "coin");
+    assert_eq!(coins, Some(&json!({ "asset": "coin", "amount": 90 })));
+    assert_eq!(own["position"], sent["position"]);
+    let named = world.get("/v1/users/3001/balances").bearer(&token(ANN)).send().await.json();
+    assert_eq!(named, own);
+    world.get("/v1/users/3001/balances").bearer(&token(BOB)).send().await.expect_problem("forbidden");
+    world.get("/v1/me/balances").bearer(SERVICE).send().await.expect_problem("forbidden");
+    let position: &Value = &sent["position"];
+    let after = format!("?after={}:{}", position["shard"], position["seq"]);
+    assert_eq!(world.balance(2001, "coin", &after).await, 10, "it waits for what is under way");
+    world.stop().await;
+}

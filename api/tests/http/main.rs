@@ -1,0 +1,12 @@
+//! The routers in front of a real node on embedded storage.
+
+mod assets;
+mod catalog;
+mod credentials;
+mod gifts;
+mod history;
+mod lookups;
+mod ops;
+mod refused;
+mod serving;
+mod world;

@@ -1,0 +1,90 @@
+//! Health, readiness, metrics, traces and panics.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use http::{Method, StatusCode};
+use largesse_api::edge::{self, RouteEdge};
+use largesse_api::metrics::RouteMeter;
+use largesse_api::state::Phase;
+use serde_json::json;
+
+use crate::world::{ANN, World, call, key, token};
+
+#[tokio::test]
+async fn health_is_told_on_both_ports_and_readiness_follows_the_phase() {
+    let world = World::start().await;
+    for path in ["/healthz", "/health"] {
+        for router in [&world.public, &world.admin] {
+            assert_eq!(call(router, Method::GET, path).send().await.json(), json!({ "status": "ok" }));
+        }
+    }
+    for path in ["/readyz", "/readiness"] {
+        for (phase, status) in [(Phase::Starting, 503), (Phase::Ready, 200), (Phase::Draining, 503)] {
+            world.state.readiness.set(phase);
+            assert_eq!(call(&world.admin, Method::GET, path).send().await.status.as_u16(), status);
+        }
+        world.state.readiness.set(Phase::Ready);
+        world.state.readiness.also_ask(|| Err("shard wallet-3 is halted".into()));
+        let problem = call(&world.admin, Method::GET, path).send().await.expect_problem("shard_unavailable");
+        assert!(problem["detail"].as_str().unwrap().contains("wallet-3"));
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn requests_and_gifts_are_counted_without_naming_anybody() {
+    let world = World::start().await;
+    world.recharge(ANN, 100, "t1").await;
+    let key = key();
+    world.send(ANN, &key, json!({})).await;
+    world.send(ANN, &key, json!({})).await;
+    world.send(ANN, &crate::world::key(), json!({ "count": 100 })).await;
+    world.get("/nowhere/3001").send().await;
+    let answer = call(&world.admin, Method::GET, "/metrics").send().await;
+    assert!(answer.header("content-type").unwrap().starts_with("text/plain"));
+    let text = String::from_utf8(answer.body.into()).unwrap();
+    for line in [
+        r#"largesse_http_requests_total{route="/v1/rooms/{room}/gifts",status="200"}"#,
+        r#"largesse_http_requests_total{route="none",status="404"}"#,
+        r#"largesse_http_request_seconds_bucket{route="/v1/rooms/{room}/gifts",le="0.001"}"#,
+        r#"largesse_gift_requests_total{outcome="applied",reason="new"}"#,
+        r#"largesse_gift_requests_total{outcome="applied",reason="replayed"}"#,
+        r#"largesse_gift_requests_total{outcome="refused",reason="insufficient_funds"}"#,
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("3001"), "{text}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_callers_trace_is_carried_through() {
+    let world = World::start().await;
+    let given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let answer = world.get("/v1/me/balances").header("traceparent", given).send().await;
+    let problem = answer.expect_problem("unauthenticated");
+    assert_eq!(problem["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    let carried = answer.header("traceparent").unwrap();
+    assert!(carried.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-") && carried.ends_with("-01"), "{carried}");
+    assert_ne!(carried, given, "the span is ours");
+    let fresh = world.get("/healthz").header("traceparent", "00-bad-bad-01").send().await;
+    assert_eq!(fresh.header("traceparent").unwrap().len(), 55);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_panic_is_an_answer_too() {
+    async fn panics() -> StatusCode {
+        panic!("the secret of the house")
+    }
+    let world = World::start().await;
+    let edge = RouteEdge { state: world.state.clone(), meter: Arc::new(RouteMeter::new("/panics")) };
+    let router = Router::new().route("/panics", get(panics).layer(from_fn_with_state(edge, edge::pass)));
+    let answer = call(&router, Method::GET, "/panics").bearer(&token(ANN)).send().await;
+    answer.expect_problem("internal");
+    assert!(!String::from_utf8_lossy(&answer.body).contains("secret"));
+    world.stop().await;
+}
