@@ -339,7 +339,8 @@ async fn a_ledger_of_a_real_node_is_clean() {
     assert!(report.is_clean);
     let coin = &report.assets[0];
     assert_eq!((coin.name.as_deref(), coin.issued, coin.burned), (Some("coin"), 500_000, 0));
-    assert_eq!((coin.balances, coin.in_flight), (500_000, 0));
+    // Stopping does not wait for credits on their way; they are sent again after the next start.
+    assert_eq!(coin.balances + coin.in_flight, 500_000);
     // 5 recharges and what binds their transactions, each recharge with two ids, and 100 gifts.
     assert_eq!(report.ids, 5 + 2 * 5 + 100);
     let rows = u64::try_from(2 * VIEWERS.len() + HOSTS.len()).unwrap();
@@ -482,7 +483,7 @@ async fn a_truncated_log_is_audited_from_its_checkpoint() {
         assert!(shard.from > Position::START, "{shard:?}");
     }
     let coin = &report.assets[0];
-    assert_eq!((coin.issued, coin.balances, coin.in_flight), (1_000_000, 1_000_000, 0));
+    assert_eq!((coin.issued, coin.balances + coin.in_flight), (1_000_000, 1_000_000));
 
     // Without a store the first balance of each account is believed, and arithmetic goes on from there.
     let report = recorded.audit(Err("left out".into())).await;
