@@ -13,6 +13,9 @@ use crate::clients::{Operation, PLATFORM, Sent};
 use crate::truth;
 use crate::world::{Event, World};
 
+/// How long a client waits for an answer once nothing goes wrong any more.
+const SETTLE_PATIENCE_MILLIS: u64 = 1_000;
+
 impl World {
     /// Somebody does something.
     pub(crate) fn client(&mut self) {
@@ -80,7 +83,8 @@ impl World {
     fn attempt(&mut self, place: usize) -> (ShardId, Sent, u64) {
         let shard = self.operations[place].shard(self.shape);
         let node = self.route(shard).unwrap_or(0);
-        let deadline = self.clock(node).plus_millis(self.swarm.patience_millis);
+        let patience = if self.is_healed { SETTLE_PATIENCE_MILLIS } else { self.swarm.patience_millis };
+        let deadline = self.clock(node).plus_millis(patience);
         let trace = self.truth.deadlines.len();
         self.truth.deadlines.push(deadline);
         let mut rng = self.rng.clone();
@@ -117,6 +121,8 @@ impl World {
         let (Some(place), Some(outcome)) = (sent.operation, outcome) else { return };
         let is_final = sent.is_final;
         let operation = &mut self.operations[place];
+        let is_pushed_back = matches!(outcome, WalletOutcome::Refused(Refusal::Overloaded));
+        operation.quiet_until = self.now + if is_pushed_back { 100_000 } else { 0 };
         match outcome {
             WalletOutcome::Applied(applied) => {
                 let first = *operation.applied.get_or_insert(applied);
@@ -145,20 +151,21 @@ impl World {
 
     /// Everything has healed: one after the other, each operation is driven to its end and then looked up.
     fn settle_one(&mut self) {
-        let open = |operation: &Operation| operation.applied.is_none() && operation.refused.is_none();
-        let unsettled: Vec<usize> = (0..self.operations.len()).filter(|place| open(&self.operations[*place])).collect();
-        let (shard, sent, _) = if unsettled.is_empty() {
-            let unknown: Vec<usize> =
-                (0..self.operations.len()).filter(|place| self.operations[*place].found.is_none()).collect();
-            if unknown.is_empty() {
-                return;
-            }
-            let place = *self.rng.pick(&unknown);
-            self.find(place, true)
-        } else {
-            let place = *self.rng.pick(&unsettled);
-            self.attempt(place)
+        let now = self.now;
+        let is_open = |operation: &Operation| operation.applied.is_none() && operation.refused.is_none();
+        let is_settled = !self.operations.iter().any(is_open);
+        let wants = |operation: &Operation| {
+            operation.quiet_until <= now && operation.found.is_none() && (is_settled || is_open(operation))
         };
+        let places: Vec<usize> =
+            (0..self.operations.len()).filter(|place| wants(&self.operations[*place])).collect();
+        if places.is_empty() {
+            return;
+        }
+        let place = *self.rng.pick(&places);
+        let (shard, sent, _) = if is_settled { self.find(place, true) } else { self.attempt(place) };
+        let patience = self.rng.between(SETTLE_PATIENCE_MILLIS / 2, SETTLE_PATIENCE_MILLIS * 2);
+        self.operations[place].quiet_until = now + patience * 1_000;
         self.dispatch(shard, vec![sent]);
     }
 

@@ -34,6 +34,8 @@ pub struct Operation {
     /// What the client was told, first of all.
     pub applied: Option<Applied>,
     pub refused: Option<Refusal>,
+    /// While everything settles it is not tried again before then, in microseconds of the world.
+    pub quiet_until: u64,
     /// What the final look at its id brought, once everything had settled.
     pub found: Option<bool>,
 }
@@ -116,7 +118,7 @@ impl Operation {
             Said::Recharge(said) => said.id(),
             Said::Gift(..) | Said::Transfer(..) => id,
         };
-        Operation { user, id, said, is_bound: false, applied: None, refused: None, found: None }
+        Operation { user, id, said, is_bound: false, applied: None, refused: None, quiet_until: 0, found: None }
     }
 }
 
