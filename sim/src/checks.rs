@@ -14,7 +14,7 @@ use crate::truth;
 use crate::world::{Event, World};
 
 /// How long a client waits for an answer once nothing goes wrong any more.
-const SETTLE_PATIENCE_MILLIS: u64 = 1_000;
+const SETTLE_PATIENCE_MILLIS: u64 = 10_000;
 
 impl World {
     /// Somebody does something.
@@ -155,10 +155,15 @@ impl World {
         let is_open = |operation: &Operation| operation.applied.is_none() && operation.refused.is_none();
         let is_settled = !self.operations.iter().any(is_open);
         let wants = |operation: &Operation| {
-            operation.quiet_until <= now && operation.found.is_none() && (is_settled || is_open(operation))
+            operation.found.is_none() && (is_settled || is_open(operation))
         };
+        // One at a time for each user.
+        let busy: std::collections::BTreeSet<UserId> =
+            self.operations.iter().filter(|operation| operation.quiet_until > now).map(|one| one.user).collect();
         let places: Vec<usize> =
             (0..self.operations.len()).filter(|place| wants(&self.operations[*place])).collect();
+        let places: Vec<usize> =
+            places.into_iter().filter(|place| !busy.contains(&self.operations[*place].user)).collect();
         if places.is_empty() {
             return;
         }
