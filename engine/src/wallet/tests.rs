@@ -8,4 +8,5 @@ mod ids;
 mod model;
 mod money;
 mod relay;
+mod replaced;
 mod waiting;
