@@ -144,7 +144,9 @@ impl Belief {
             }
         }
         if is_end {
-            self.is_reading_back = std::mem::take(&mut self.reads_again);
+            // A reader may lag behind what was acknowledged; what lies at a known place will be found there.
+            let lags = self.in_flight.iter().any(|record| matches!(record.fate, Fate::At(at) if at >= self.expected));
+            self.is_reading_back = std::mem::take(&mut self.reads_again) || lags;
             let is_lost = |record: &InFlight| match record.fate {
                 Fate::Pending => false,
                 Fate::At(position) => position < self.expected,
