@@ -106,19 +106,35 @@ fn contiguous_positions_are_believed_at_once() {
 #[test]
 fn after_a_gap_the_log_is_read_before_anyone_is_answered() {
     check(
-        "+1 +1 1@11 2@12 read:10=old,11=1,12=2,end +1 3@13 read:13=3,end +1 4@14",
+        "+1 +1 1@11 2@12 read:10=old,11=1,12=2,end +1 3@13",
         expect![[r#"
             +1: record 1 is under way
             +1: record 2 is under way
             1@11: read back from 10
             2@12: nothing follows
-            read:10=old,11=1,12=2,end: believed up to record 2, event 2, still reading from 13
+            read:10=old,11=1,12=2,end: believed up to record 2, event 2
             +1: record 3 is under way
-            3@13: nothing follows
-            read:13=3,end: believed up to record 3, event 3, still reading from 14
-            +1: record 4 is under way
-            4@14: nothing follows
+            3@13: believed up to record 3, event 3
         "#]],
+    );
+}
+
+#[test]
+fn under_constant_load_reading_back_comes_to_an_end() {
+    check(
+        "+1 +1 1@11 +1 2@12 read:10=old,11=1 3@13 +1 read:end 4@14",
+        expect![[r#"
+        +1: record 1 is under way
+        +1: record 2 is under way
+        1@11: read back from 10
+        +1: record 3 is under way
+        2@12: nothing follows
+        read:10=old,11=1: believed up to record 1, event 1, still reading from 12
+        3@13: nothing follows
+        +1: record 4 is under way
+        read:end: believed up to record 3, event 3
+        4@14: believed up to record 4, event 4
+    "#]],
     );
 }
 
@@ -272,13 +288,13 @@ fn a_record_that_arrives_late_is_waited_for_only_while_it_can_still_count() {
 #[test]
 fn a_reader_that_lags_behind_what_was_acknowledged_reads_on() {
     check(
-        "+1 1@11 read:10=old,end read:end read:11=1,end",
+        "+1 1@12 read:10=old,end read:end read:11=old,12=1,end",
         expect![[r#"
             +1: record 1 is under way
-            1@11: read back from 10
+            1@12: read back from 10
             read:10=old,end: nothing follows, still reading from 11
             read:end: nothing follows, still reading from 11
-            read:11=1,end: believed up to record 1, event 1
+            read:11=old,12=1,end: believed up to record 1, event 1
         "#]],
     );
 }
