@@ -40,7 +40,12 @@ pub fn of_service(error: ServiceError, catalog: &Catalog, poll: impl FnOnce(Time
 pub fn of_read(error: ServiceError, catalog: &Catalog) -> Problem {
     match error {
         ServiceError::OutcomeUnknown { .. } => shard_unavailable(),
-        other => of_service(other, catalog, |_| String::new()),
+        other @ (ServiceError::Refused(_)
+        | ServiceError::Overloaded { .. }
+        | ServiceError::ShardUnavailable
+        | ServiceError::StoreUnavailable
+        | ServiceError::CursorInvalid
+        | ServiceError::Internal(_)) => of_service(other, catalog, |_| String::new()),
     }
 }
 

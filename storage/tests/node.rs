@@ -1,5 +1,7 @@
 //! A whole node on embedded storage: what it decided is still so after a restart.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
