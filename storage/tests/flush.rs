@@ -1,5 +1,7 @@
 //! The flusher against a log and a store in memory: what it repeats is the same, and what it gives up nobody needs.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
