@@ -60,11 +60,10 @@ impl DevEnv {
 /// Writes a file that only its owner can read, in one step: a reader finds the old one or the new one, never a half.
 pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let temporary = path.with_extension("new");
-    let removed = fs::remove_file(&temporary);
-    if let Err(error) =
-        removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
-    {
-        return Err(error);
+    // Left over from a start that was cut short.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     file.write_all(text.as_bytes())?;

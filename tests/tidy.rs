@@ -1,6 +1,6 @@
 //! What no compiler checks: files stay readable, nothing unfinished is left, and crates depend one way only.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop right there")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

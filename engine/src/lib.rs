@@ -15,6 +15,7 @@ pub mod record;
 pub mod store;
 
 pub mod accumulator;
+pub mod audit;
 pub mod catalog;
 pub mod control;
 pub mod flush;

@@ -1,1 +1,7 @@
-//! Being written.
+//! The load generator that is also a money checker.
+//!
+//! Whatever it measures it also adds up: what the callers were told, what the ledger holds, and what an audit says of it.
+
+pub mod engine;
+pub mod machine;
+mod popularity;

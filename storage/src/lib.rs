@@ -4,6 +4,7 @@
 //! real servers. It knows files and protocols and no rule about money. One conformance suite per trait holds all
 //! implementations to the same behaviour.
 
+pub mod audit;
 pub mod folder;
 pub mod log;
 pub mod store;

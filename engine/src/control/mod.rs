@@ -52,11 +52,19 @@ pub struct ControlMachine {
     last: Seq,
     /// Set, but not durable yet.
     pending: VecDeque<(Seq, Arc<Catalog>)>,
+    /// Whether what was recovered has been handed on. The first tick comes right after recovery, when all that this
+    /// machine knows is durable.
+    is_shown: bool,
 }
 
 impl Default for ControlMachine {
     fn default() -> Self {
-        ControlMachine { catalog: Arc::new(Catalog::empty()), last: Seq::NONE, pending: VecDeque::new() }
+        ControlMachine {
+            catalog: Arc::new(Catalog::empty()),
+            last: Seq::NONE,
+            pending: VecDeque::new(),
+            is_shown: false,
+        }
     }
 }
 
@@ -114,7 +122,7 @@ impl Machine for ControlMachine {
         self.last = seq;
     }
 
-    fn applied(&self, _seq: Seq, _at: Time, _event: &ControlEvent) -> ControlOutcome {
+    fn applied(&self, _command: &ControlCommand, _seq: Seq, _at: Time, _event: &ControlEvent) -> ControlOutcome {
         ControlOutcome::Catalog(self.catalog.version())
     }
 
@@ -151,7 +159,8 @@ impl Machine for ControlMachine {
     fn flushed(&mut self, _seq: Seq, _now: Time) {}
 
     fn tick(&mut self, _now: Time) -> Option<Arc<Catalog>> {
-        None
+        let is_recovered = !std::mem::replace(&mut self.is_shown, true) && self.last != Seq::NONE;
+        is_recovered.then(|| Arc::clone(&self.catalog))
     }
 
     fn is_full(&self) -> bool {
@@ -196,5 +205,34 @@ impl Rows for ControlRows {
 
     fn finish(&mut self, batch: &mut FlushBatch) {
         batch.checkpoint.state = codec::encode(&self.latest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn catalog_set(machine: &ControlMachine) -> ControlEvent {
+        let (draft, by, reason) = (Box::default(), "test".into(), String::new());
+        let decision = machine.decide(&ControlCommand::ApplyCatalog { draft, by, reason }, Time::ZERO);
+        let Decision::New(event) = decision else { panic!("{decision:?}") };
+        event
+    }
+
+    #[test]
+    fn a_catalog_is_shown_once_durable_and_again_after_recovery() {
+        let mut machine = ControlMachine::default();
+        assert_eq!(machine.tick(Time::ZERO), None, "there is nothing to show yet");
+        let event = catalog_set(&machine);
+        machine.apply(Seq::FIRST, Time::ZERO, &event, &[]);
+        assert_eq!(machine.tick(Time::ZERO), None, "not before it is durable");
+        assert_eq!(machine.durable(Seq::FIRST, Time::ZERO).unwrap().version(), CatalogVersion(1));
+
+        // What a replay says on its way is heard by nobody.
+        let mut recovered = ControlMachine::default();
+        recovered.apply(Seq::FIRST, Time::ZERO, &event, &[]);
+        recovered.durable(Seq::FIRST, Time::ZERO);
+        assert_eq!(recovered.tick(Time::ZERO).unwrap().version(), CatalogVersion(1));
+        assert_eq!(recovered.tick(Time::ZERO), None, "once is enough");
     }
 }

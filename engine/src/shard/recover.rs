@@ -36,11 +36,18 @@ pub async fn recover<M: Machine>(
     let epoch = log.claim(claim).await?;
     // Read after the claim: what the owner before had flushed is then surely in it, or in the log.
     let checkpoint = store.checkpoint(shard).await?;
+    if let Some(newer) = checkpoint.as_ref().and_then(|at| at.fold.epoch).filter(|newer| *newer > epoch) {
+        // Its rows may be of events that this owner will never read.
+        return Err(RecoverError::Fenced(newer));
+    }
     machine.restore(checkpoint.as_ref())?;
     let mut replay = Replay::new(shard, epoch, checkpoint.as_ref());
-    // The flusher follows the log beside us. If it has moved the checkpoint right behind our claim, nothing is left to
-    // read: nobody can have written under this epoch yet. Any other place beyond the claim is still an error below.
-    replay.is_done = replay.fold.epoch == Some(epoch) && replay.position == Position(epoch.get()).after();
+    match checkpoint.and_then(|checkpoint| checkpoint.fold.epoch) {
+        Some(newer) if newer > epoch => return Err(RecoverError::Fenced(newer)),
+        // The flusher was quick: it has read this very claim, and nothing that counts can lie behind it yet.
+        Some(same) if same == epoch => replay.is_done = replay.position.get() > epoch.get(),
+        Some(_) | None => {}
+    }
     while !replay.is_done {
         let entries = log.read(replay.position, READ_BYTES).await?;
         if entries.is_empty() {
@@ -83,7 +90,8 @@ impl Replay {
             checkpoint: end,
             next_at_checkpoint: next,
             is_applying: false,
-            is_done: false,
+            // The flusher may have passed the claim already: nothing counts behind it that this owner did not write.
+            is_done: position > Position(epoch.get()),
         }
     }
 
@@ -148,5 +156,126 @@ impl Replay {
             self.next_at_checkpoint.get() - 1,
             self.fold.next
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures::FutureExt;
+    use futures::future::BoxFuture;
+
+    use super::*;
+    use crate::control::ControlMachine;
+    use crate::log::{AppendDone, Fencing};
+    use crate::store::*;
+    use crate::units::{AssetId, Epoch, UserId};
+
+    /// A log that ends with the claim at 5, and a store whose checkpoint was written in that very moment.
+    struct QuickFlusher {
+        checkpoint: Checkpoint,
+    }
+
+    impl ShardLog for QuickFlusher {
+        fn claim(&self, _claim: Claim) -> BoxFuture<'_, Result<Epoch, LogError>> {
+            async { Ok(Epoch(5)) }.boxed()
+        }
+
+        fn append(&self, _epoch: Epoch, _record: Bytes, _done: AppendDone) {
+            unreachable!("recovery appends nothing but its claim")
+        }
+
+        fn read(&self, from: Position, _bytes_max: usize) -> BoxFuture<'_, Result<Vec<LogEntry>, LogError>> {
+            assert_eq!(from, Position(6), "reading goes on at the checkpoint");
+            async { Ok(Vec::new()) }.boxed()
+        }
+
+        fn wait_for(&self, _from: Position) -> BoxFuture<'_, Result<(), LogError>> {
+            unreachable!("recovery waits for nothing")
+        }
+
+        fn truncate_before(&self, _position: Position) -> BoxFuture<'_, Result<(), LogError>> {
+            unreachable!("recovery cuts nothing")
+        }
+
+        fn end(&self) -> BoxFuture<'_, Result<Position, LogError>> {
+            async { Ok(Position(6)) }.boxed()
+        }
+
+        fn fencing(&self) -> Fencing {
+            Fencing::ByLog
+        }
+    }
+
+    impl Store for QuickFlusher {
+        fn checkpoint(&self, _shard: ShardId) -> BoxFuture<'_, Result<Option<Checkpoint>, StoreError>> {
+            async { Ok(Some(self.checkpoint.clone())) }.boxed()
+        }
+
+        fn load_wallets(
+            &self,
+            _shard: ShardId,
+            _users: Vec<UserId>,
+        ) -> BoxFuture<'_, Result<Vec<Vec<BalanceRow>>, StoreError>> {
+            unreachable!("recovery reads no rows")
+        }
+
+        fn load_receipts(
+            &self,
+            _shard: ShardId,
+            _keys: Vec<(UserId, crate::event_id::EventId)>,
+        ) -> BoxFuture<'_, Result<Vec<Option<StoredEvent>>, StoreError>> {
+            unreachable!("recovery reads no rows")
+        }
+
+        fn write(&self, _batch: FlushBatch) -> BoxFuture<'_, Result<(), StoreError>> {
+            unreachable!("recovery writes nothing")
+        }
+
+        fn page_sent(&self, _query: SentQuery) -> BoxFuture<'_, Result<Page<StoredEvent>, StoreError>> {
+            unreachable!("recovery reads no rows")
+        }
+
+        fn page_received(&self, _query: ReceivedQuery) -> BoxFuture<'_, Result<Page<ReceivedEntry>, StoreError>> {
+            unreachable!("recovery reads no rows")
+        }
+
+        fn scan_balances(
+            &self,
+            _shard: ShardId,
+            _after: Option<(UserId, AssetId)>,
+            _limit: usize,
+        ) -> BoxFuture<'_, Result<Vec<BalanceRow>, StoreError>> {
+            unreachable!("recovery reads no rows")
+        }
+    }
+
+    fn recover_with_checkpoint_of(epoch: u64) -> Result<Ownership, RecoverError> {
+        let fold = Fold { epoch: Some(Epoch(epoch)), next: Seq(3) };
+        let position = Position(epoch).after();
+        let checkpoint = Checkpoint {
+            shard: ShardId::CONTROL,
+            position,
+            relay_position: position,
+            relay_fold: fold,
+            fold,
+            time: Time(7),
+            state: codec::encode(&None::<crate::control::CatalogSet>),
+        };
+        let both = QuickFlusher { checkpoint };
+        let claim = Claim { node: crate::units::NodeId(1), nonce: [0; 16] };
+        let mut machine = ControlMachine::default();
+        recover(ShardId::CONTROL, &mut machine, &both, &both, claim).now_or_never().expect("nothing here waits")
+    }
+
+    #[test]
+    fn a_flusher_that_has_read_our_own_claim_already_is_no_lost_record() {
+        let owner = recover_with_checkpoint_of(5).unwrap();
+        assert_eq!((owner.epoch, owner.next, owner.time), (Epoch(5), Seq(3), Time(7)));
+    }
+
+    #[test]
+    fn a_checkpoint_under_a_later_claim_means_someone_else_owns_the_shard() {
+        assert!(matches!(recover_with_checkpoint_of(9), Err(RecoverError::Fenced(Epoch(9)))));
     }
 }

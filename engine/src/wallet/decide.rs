@@ -186,8 +186,7 @@ impl Wallets {
             credits = if credits.is_empty() { part.credits.clone() } else { merged(credits, part.credits.clone()) };
         }
         if sources.is_empty() {
-            let known = parts.iter().filter(|part| usize::from(part.source) < self.books.shards());
-            return Decision::Told(WalletOutcome::Credits(known.map(|part| self.stand_of(part.source)).collect()));
+            return Decision::Told(WalletOutcome::Credits(self.stands(parts)));
         }
         let credits = credits
             .into_iter()

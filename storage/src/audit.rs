@@ -1,0 +1,55 @@
+//! Audits a data folder: of a stopped process the logs and the store, beside a running one the logs alone.
+
+use std::path::{Path, PathBuf};
+
+use largesse_engine::audit::{AuditError, AuditOptions, Report, Scope, audit};
+use largesse_engine::store::Store;
+
+use crate::folder::{DataFolder, FolderError};
+use crate::log::embedded::{EmbeddedLogs, OpenError as LogOpenError};
+use crate::store::embedded::{EmbeddedStore, OpenError as StoreOpenError, StoreOptions};
+
+/// Why a data folder could not be audited.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error(transparent)]
+    Log(#[from] LogOpenError),
+    #[error(transparent)]
+    Store(#[from] StoreOpenError),
+    #[error("the folder {} could not be audited: {why}", .dir.display())]
+    Audit { dir: PathBuf, why: AuditError },
+}
+
+/// Audits everything in the folder that can be read now.
+///
+/// The store's files belong to the process that has them open, so beside a running process only the logs are audited,
+/// which the report says. Without one the store is opened here, and a process that starts meanwhile is told that it is
+/// in use.
+pub async fn data_dir(dir: &Path, options: AuditOptions) -> Result<Report, DataDirError> {
+    let folder = DataFolder::open_read_only(dir)?;
+    // The store first: from then on nobody else writes, so the logs are as new as its rows or newer.
+    let store = open_store(&folder)?;
+    let logs = EmbeddedLogs::open_read_only(&folder)?;
+    let store = store.as_ref().map(|store| store as &dyn Store).map_err(Clone::clone);
+    let scope = Scope { shape: folder.shape(), logs: &logs, store };
+    audit(scope, options).await.map_err(|why| DataDirError::Audit { dir: dir.to_path_buf(), why })
+}
+
+/// The store, or why it is left out.
+fn open_store(folder: &DataFolder) -> Result<Result<EmbeddedStore, String>, StoreOpenError> {
+    let dir = folder.store();
+    let is_empty = std::fs::read_dir(&dir).map_or(true, |mut entries| entries.next().is_none());
+    if is_empty {
+        return Ok(Err("the folder has no store yet".into()));
+    }
+    match EmbeddedStore::open(&dir, folder.ledger().clone(), folder.shape(), StoreOptions::default()) {
+        Ok(store) => Ok(Ok(store)),
+        Err(StoreOpenError::InUse { .. }) => {
+            Ok(Err("a running process has it open; stop that process to compare its rows as well".into()))
+        }
+        Err(error @ StoreOpenError::ReadOnly { .. }) => Ok(Err(error.to_string())),
+        Err(error) => Err(error),
+    }
+}
