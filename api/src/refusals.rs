@@ -84,6 +84,7 @@ pub fn of_refusal(refusal: Refusal, catalog: &Catalog) -> Problem {
             Problem::with(ErrorCode::IdTooOld, detail, Extras::Oldest(oldest))
         }
         Refusal::Unresolved(why) => of_unresolved(why),
+        Refusal::ZeroAmount => Problem::new(ErrorCode::InvalidAmount, refusal.to_string()),
         Refusal::Unbalanced { asset } => {
             let asset = catalog.asset_name(asset);
             Problem::new(ErrorCode::InvalidAmount, format!("credits and debits of `{asset}` differ"))
