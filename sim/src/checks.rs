@@ -157,6 +157,7 @@ impl World {
         let wants = |operation: &Operation| {
             operation.found.is_none() && (is_settled || is_open(operation))
         };
+<<<<<<< HEAD
         // One at a time for each user.
         let busy: std::collections::BTreeSet<UserId> =
             self.operations.iter().filter(|operation| operation.quiet_until > now).map(|one| one.user).collect();
@@ -164,6 +165,9 @@ impl World {
             (0..self.operations.len()).filter(|place| wants(&self.operations[*place])).collect();
         let places: Vec<usize> =
             places.into_iter().filter(|place| !busy.contains(&self.operations[*place].user)).collect();
+=======
+        let places: Vec<usize> = (0..self.operations.len()).filter(|place| wants(&self.operations[*place])).collect();
+>>>>>>> main
         if places.is_empty() {
             return;
         }
@@ -176,7 +180,13 @@ impl World {
 
     // ---- I4: what an answer may say ----
 
-    pub(crate) fn check_outcome(&mut self, shard: ShardId, last: Seq, command: &WalletCommand, outcome: &WalletOutcome) {
+    pub(crate) fn check_outcome(
+        &mut self,
+        shard: ShardId,
+        last: Seq,
+        command: &WalletCommand,
+        outcome: &WalletOutcome,
+    ) {
         match (command, outcome) {
             (WalletCommand::Read { user, .. }, WalletOutcome::Balances(balances)) => {
                 let truth = self.truth.shard(shard);
@@ -232,7 +242,9 @@ impl World {
         let is_same = match (command, &event.event) {
             (WalletCommand::SendGift(gift), WalletEvent::GiftSent(sent)) => sent.said.is_same_as(&gift.said),
             (WalletCommand::Recharge(recharge), WalletEvent::Recharged(event)) => event.said == recharge.said,
-            (WalletCommand::Transfer(transfer), WalletEvent::Transferred(event)) => event.said.is_same_as(&transfer.said),
+            (WalletCommand::Transfer(transfer), WalletEvent::Transferred(event)) => {
+                event.said.is_same_as(&transfer.said)
+            }
             _ => false,
         };
         assert!(is_same, "I3 once: {id} of user {user} was answered by somebody else's event");
@@ -268,7 +280,7 @@ impl World {
                 assert!(available < needed, "{told}");
                 self.check_was(shard, last, user, asset, available);
             }
-            Refusal::Unresolved(_) | Refusal::Unbalanced { .. } | Refusal::IssueLimit { .. } => {
+            Refusal::Unresolved(_) | Refusal::ZeroAmount | Refusal::Unbalanced { .. } | Refusal::IssueLimit { .. } => {
                 self.check_absent(shard, last, user, id, &told);
             }
         }

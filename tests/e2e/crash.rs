@@ -52,6 +52,7 @@ async fn crash_and_compare(kills: u32) {
         books.push(player.await.unwrap());
     }
     let load = began.elapsed();
+    assert_is_well(&server);
     check::everything(&server.client, &books, &HOSTS).await;
     server.stop();
     check::audit(&scratch.data());
@@ -87,6 +88,7 @@ async fn keep_killing(
         tokio::time::sleep(Duration::from_millis(dice.below(LIFE_MILLIS))).await;
         let died = server.process.has_ended();
         assert!(died.is_none(), "it ended by itself: {died:?}\n{}", server.stderr());
+        assert_is_well(&server);
         serving.send_replace(None);
         server.kill();
         if dice.below(KILLED_YOUNG) == 0 {
@@ -99,6 +101,12 @@ async fn keep_killing(
         serving.send_replace(Some((starts, server.client.clone())));
     }
     server
+}
+
+/// Nothing that was killed is an error of the next start.
+fn assert_is_well(server: &Server) {
+    let said = server.stderr();
+    assert!(!said.contains("ERROR") && !said.contains("panicked"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

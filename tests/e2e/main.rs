@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod bad_input;
+mod crash;
 mod harness;
 mod readme;
 mod retry;

@@ -10,3 +10,4 @@ mod money;
 mod relay;
 mod replaced;
 mod waiting;
+mod window;

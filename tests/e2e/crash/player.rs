@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -17,6 +17,8 @@ const OPEN_MAX: usize = 12;
 /// Gifts that a player makes at most, so that the final comparison ends in time.
 const GIFTS_MAX: usize = 2_500;
 const FIRST_COINS: u64 = 5_000;
+/// Far longer than a few starts take.
+const SETTLED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What all players share.
 pub struct World {
@@ -152,7 +154,9 @@ impl Player {
 
     /// Asks again and again until there is an answer.
     async fn settle(&mut self, intent: Intent, mut was_unknown: bool) {
+        let began = Instant::now();
         loop {
+            assert!(began.elapsed() < SETTLED_WITHIN, "no answer to {intent:?}");
             match self.try_once(&intent).await {
                 Tried::Answered(answer) => return self.take(intent, &answer, was_unknown),
                 Tried::Nothing => {
@@ -174,7 +178,10 @@ impl Player {
         let (_, client) = self.server().await;
         match client.try_call(&self.call(intent)).await {
             Ok(answer) if answer.status == StatusCode::SERVICE_UNAVAILABLE => {
-                assert!(["overloaded", "shard_unavailable", "store_unavailable"].contains(&answer.code()), "{answer:?}");
+                assert!(
+                    ["overloaded", "shard_unavailable", "store_unavailable"].contains(&answer.code()),
+                    "{answer:?}"
+                );
                 tokio::time::sleep(answer.retry_after.unwrap_or(Duration::from_millis(50))).await;
                 Tried::Nothing
             }
@@ -257,12 +264,15 @@ impl Player {
     /// A balance that is told never takes anything back.
     async fn look(&mut self) {
         let (_, client) = self.server().await;
-        let Ok(answer) = client.try_call(&Call::get(As::Viewer(self.book.user), "/v1/me/balances")).await else { return };
+        let Ok(answer) = client.try_call(&Call::get(As::Viewer(self.book.user), "/v1/me/balances")).await else {
+            return;
+        };
         if answer.status != StatusCode::OK {
             return;
         }
         let balances = answer.body["balances"].as_array().unwrap();
-        let coins = balances.iter().find(|balance| balance["asset"] == "coin").map_or(0, |b| b["amount"].as_u64().unwrap());
+        let coins =
+            balances.iter().find(|balance| balance["asset"] == "coin").map_or(0, |b| b["amount"].as_u64().unwrap());
         if self.book.is_alone && self.open.is_empty() {
             assert_eq!(coins, self.coins());
         }
