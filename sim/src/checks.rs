@@ -154,20 +154,13 @@ impl World {
         let now = self.now;
         let is_open = |operation: &Operation| operation.applied.is_none() && operation.refused.is_none();
         let is_settled = !self.operations.iter().any(is_open);
-        let wants = |operation: &Operation| {
-            operation.found.is_none() && (is_settled || is_open(operation))
-        };
-<<<<<<< HEAD
+        let wants = |operation: &Operation| operation.found.is_none() && (is_settled || is_open(operation));
         // One at a time for each user.
         let busy: std::collections::BTreeSet<UserId> =
             self.operations.iter().filter(|operation| operation.quiet_until > now).map(|one| one.user).collect();
-        let places: Vec<usize> =
-            (0..self.operations.len()).filter(|place| wants(&self.operations[*place])).collect();
+        let places: Vec<usize> = (0..self.operations.len()).filter(|place| wants(&self.operations[*place])).collect();
         let places: Vec<usize> =
             places.into_iter().filter(|place| !busy.contains(&self.operations[*place].user)).collect();
-=======
-        let places: Vec<usize> = (0..self.operations.len()).filter(|place| wants(&self.operations[*place])).collect();
->>>>>>> main
         if places.is_empty() {
             return;
         }
