@@ -89,3 +89,22 @@ fn a_receipt_is_found_however_old_its_id_is() {
         "#]],
     );
 }
+
+#[test]
+fn an_answer_to_the_owner_before_is_no_loss() {
+    let mut teller = Teller::new(Setup::default());
+    teller.run("recharge t1 ann 100; hold acks; gift g1 ann x1 @5 > bob");
+    let old = teller.world.acks[0].1.clone();
+    teller.run("go acks; gift g2 ann x1 @7 > bob; tick 0; flush 0; hold wire; restart 0");
+    let now = teller.world.now;
+    teller.world.hosts[0].shard.signal(old, now);
+    teller.run("go wire; gift g3 ann x1 @9 > bob; tick 500; read bob");
+    expect![[r#"
+        t1 ok: event 1, total 100, balance 100
+        g1 ok: event 2, total 5, balance 95
+        g2 ok: event 3, total 7, balance 88
+        g3 ok: event 4, total 9, balance 79
+        read bob as of 3: coin 21
+    "#]]
+    .assert_eq(&teller.told);
+}
