@@ -1068,6 +1068,10 @@ impl World {
             let keeper = *self.rng.pick(&wanting);
             for (node, of) in self.nodes.iter_mut().enumerate() {
                 of.seats[place].wants = node == keeper;
+                if node != keeper {
+                    // By now everybody agrees on who owns what.
+                    of.seats[place].owner = Owner::None;
+                }
             }
             self.seek(keeper, shard, 1);
         }
