@@ -6,6 +6,7 @@
 use bincode::{Decode, Encode};
 
 use crate::record::{EventsHeader, LogEntry, RecordHeader};
+use crate::sabotage::{self, Rule};
 use crate::units::{Epoch, Seq};
 
 /// What the rule needs to remember between two records.
@@ -50,7 +51,9 @@ impl Fold {
                 Verdict::Claimed(epoch)
             }
             RecordHeader::Events(header) if Some(header.epoch) != self.epoch => Verdict::Skipped(Skipped::OldEpoch),
-            RecordHeader::Events(header) if header.first > self.next => Verdict::Skipped(Skipped::AfterLoss),
+            RecordHeader::Events(header) if header.first > self.next && !sabotage::is(Rule::SeqChain) => {
+                Verdict::Skipped(Skipped::AfterLoss)
+            }
             RecordHeader::Events(header) if header.first < self.next => Verdict::Skipped(Skipped::Copy),
             RecordHeader::Events(header) => {
                 self.next = header.next();

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use crate::fold::{Fold, Skipped, Verdict};
 use crate::log::{AppendError, Fencing};
 use crate::record::{LogEntry, RecordHeader};
+use crate::sabotage::{self, Rule};
 use crate::units::{Epoch, Position, Seq};
 
 #[derive(Debug)]
@@ -103,7 +104,8 @@ impl Belief {
 
     fn placed(&mut self, number: u64, position: Position) -> Result<Conclusion, Lost> {
         let is_oldest = self.in_flight.front().is_some_and(|oldest| oldest.number == number);
-        if position == self.expected && is_oldest && !self.is_reading_back {
+        let is_next = position == self.expected || sabotage::is(Rule::Fence);
+        if is_next && is_oldest && !self.is_reading_back {
             self.expected = position.after();
             let conclusion = self.believe(number);
             if let Conclusion::Believed { last, .. } = &conclusion {

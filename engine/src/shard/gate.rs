@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::sabotage::{self, Rule};
+
 /// Answers in the order of the records they rest on.
 #[derive(Debug)]
 pub struct Gate<R, O> {
@@ -36,7 +38,9 @@ impl<R, O> Gate<R, O> {
 
     /// The next answer that may be given.
     pub fn pop(&mut self) -> Option<(R, Vec<O>)> {
-        let next = self.waiting.pop_front_if(|waiting| waiting.rests_on <= self.open_to)?;
+        let next = self
+            .waiting
+            .pop_front_if(|waiting| waiting.rests_on <= self.open_to || sabotage::is(Rule::AnswerAfterDurable))?;
         Some((next.reply, next.outcomes))
     }
 

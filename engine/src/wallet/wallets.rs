@@ -10,6 +10,7 @@ use crate::event_id::EventId;
 use crate::ledger::LedgerShape;
 use crate::machine::{Decision, Impossible, Machine, Undecided};
 use crate::relay::{Acknowledged, CreditPart};
+use crate::sabotage::{self, Rule};
 use crate::store::{BalanceRow, Checkpoint, StoredEvent};
 use crate::units::{Amount, AssetId, Seq, ShardId, Time, UserId};
 use crate::wallet::books::Books;
@@ -257,7 +258,8 @@ impl Wallets {
             let flushed = self.flushed;
             self.wallets.retain(|_, wallet| {
                 let is_spared = spare_recent && std::mem::take(&mut wallet.is_recent);
-                let may_go = wallet.asked == 0 && wallet.held.iter().all(|held| held.seq <= flushed);
+                let may_go = wallet.asked == 0
+                    && wallet.held.iter().all(|held| held.seq <= flushed || sabotage::is(Rule::FlushBeforeEviction));
                 let goes = left > goal && may_go && !is_spared;
                 left -= usize::from(goes);
                 !goes
@@ -568,6 +570,7 @@ impl Machine for Wallets {
         self.time = checkpoint.time;
         // Whatever was accepted before the checkpoint may have left memory with the process that accepted it.
         let floor = checkpoint.time.plus_millis(ID_AHEAD_MILLIS);
+        let floor = if sabotage::is(Rule::WindowFloor) { Time::ZERO } else { floor };
         self.window = Window::new(self.limits.window, floor, self.limits.hash_seed);
         Ok(())
     }
@@ -611,7 +614,7 @@ impl Wallets {
     pub(super) fn is_next(&self, part: &CreditPart) -> bool {
         usize::from(part.source) < self.books.shards()
             && part.up_to > part.after
-            && self.books.received_from(part.source).up_to == part.after
+            && (self.books.received_from(part.source).up_to == part.after || sabotage::is(Rule::WatermarkCheck))
     }
 
     /// Where the sources of these parts stand here, each once.

@@ -1,0 +1,65 @@
+//! Rules that the simulator can have broken, one at a time, to show that it would notice. Without the feature `sabotage`
+//! none of this is in the program: [`is`] is constant.
+
+/// A rule, and what it is that no longer holds when it is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// A part of credits counts only where its source stands.
+    WatermarkCheck,
+    /// A watermark is acknowledged when it is durable.
+    DurableWatermark,
+    /// Nobody is answered before the log is durable.
+    AnswerAfterDurable,
+    /// An owner believes its records only while nobody else wrote.
+    Fence,
+    /// A record whose predecessor was lost does not count.
+    SeqChain,
+    /// A read waits for an own record that came after it.
+    FencedReads,
+    /// After a restart ids of before are not certain.
+    WindowFloor,
+    /// The id is judged before the price.
+    IdBeforePrice,
+    /// A checkpoint never goes back.
+    CheckpointForward,
+    /// What leaves memory is in the store.
+    FlushBeforeEviction,
+}
+
+impl Rule {
+    pub const ALL: [Rule; 10] = [
+        Rule::WatermarkCheck,
+        Rule::DurableWatermark,
+        Rule::AnswerAfterDurable,
+        Rule::Fence,
+        Rule::SeqChain,
+        Rule::FencedReads,
+        Rule::WindowFloor,
+        Rule::IdBeforePrice,
+        Rule::CheckpointForward,
+        Rule::FlushBeforeEviction,
+    ];
+}
+
+#[cfg(feature = "sabotage")]
+thread_local! {
+    static BROKEN: std::cell::Cell<Option<Rule>> = const { std::cell::Cell::new(None) };
+}
+
+/// Breaks a rule on this thread, or none.
+#[cfg(feature = "sabotage")]
+pub fn break_rule(rule: Option<Rule>) {
+    BROKEN.set(rule);
+}
+
+/// Whether this rule is broken.
+#[cfg(feature = "sabotage")]
+pub fn is(rule: Rule) -> bool {
+    BROKEN.get() == Some(rule)
+}
+
+/// Whether this rule is broken.
+#[cfg(not(feature = "sabotage"))]
+pub const fn is(_rule: Rule) -> bool {
+    false
+}
