@@ -79,7 +79,8 @@ impl Accumulator {
             None
         } else if self.credits >= self.limits.credits_max {
             Some(CloseReason::Count)
-        } else if self.opened.plus_millis(self.limits.age_millis) <= now {
+        } else if now < self.opened || self.opened.plus_millis(self.limits.age_millis) <= now {
+            // Opened in the future: by a clock that has been set back since.
             Some(CloseReason::Age)
         } else {
             None
@@ -189,5 +190,13 @@ mod tests {
         accumulator.push(part(0, 0, 1, 10), Time(0));
         accumulator.push(part(0, 1, 2, 11), Time(0));
         assert_eq!(accumulator.take(), [part(0, 0, 1, 10)]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_holds_no_batch_up() {
+        let mut accumulator = accumulator();
+        accumulator.push(part(0, 0, 1, 1), Time(3_600_000));
+        assert_eq!(accumulator.is_due(Time(3_600_000)), None);
+        assert_eq!(accumulator.is_due(Time(1_000)), Some(CloseReason::Age));
     }
 }

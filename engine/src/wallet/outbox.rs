@@ -177,6 +177,8 @@ impl Outbox {
         }
         let mut outgoing = Vec::new();
         for (destination, lane) in (0u16..).zip(&mut self.lanes) {
+            // A clock that was set back must not keep anyone waiting until it is where it was.
+            lane.progress = lane.progress.min(now);
             if lane.progress.plus_millis(RESEND_MILLIS) > now {
                 continue;
             }

@@ -108,3 +108,17 @@ fn an_answer_to_the_owner_before_is_no_loss() {
     "#]]
     .assert_eq(&teller.told);
 }
+
+#[test]
+fn a_clock_that_is_set_back_does_not_delay_what_has_to_be_sent_again() {
+    let mut teller = Teller::new(Setup::default());
+    teller.run("recharge t1 ann 100; tick 3600000; hold wire; gift g1 ann x1 @5 > bob; drop 0");
+    teller.world.now = crate::wallet::tests::world::START;
+    teller.run("tick 0; tick 500; wire");
+    expect![[r#"
+        t1 ok: event 1, total 100, balance 100
+        g1 ok: event 2, total 5, balance 95
+        0 to 1: (0, 2] brings coin 5 after nothing
+    "#]]
+    .assert_eq(&teller.told);
+}
