@@ -708,7 +708,13 @@ impl World {
                     let error = LogError::Unavailable("a fault".into());
                     match request {
                         Request::Truncate(..) => Answer::Truncated(Err(error)),
-                        _ => Answer::Entries(Err(error)),
+                        Request::Read(..)
+                        | Request::Claim(..)
+                        | Request::LoadWallets(..)
+                        | Request::LoadReceipts(..)
+                        | Request::Write(_)
+                        | Request::Checkpoint(_)
+                        | Request::Sleep(_) => Answer::Entries(Err(error)),
                     }
                 } else {
                     if let Request::Truncate(shard, position) = &request {
