@@ -12,8 +12,6 @@ mod fold;
 mod ids;
 mod pairs;
 mod report;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 
