@@ -4,12 +4,13 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::body::HttpBody;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
-use http::HeaderValue;
-use http::header::{ACCEPT_LANGUAGE, CONTENT_TYPE};
+use http::header::{ACCEPT_LANGUAGE, CONNECTION, CONTENT_TYPE};
+use http::{HeaderValue, Version};
 
 use crate::error::ErrorCode;
 use crate::language::Language;
@@ -17,6 +18,9 @@ use crate::metrics::RouteMeter;
 use crate::problem::Problem;
 use crate::state::ApiState;
 use crate::trace::{TRACEPARENT, Trace};
+
+/// More of a body than this may not have been read when its request is refused; the connection then ends.
+const UNREAD_BYTES_MAX: u64 = 4_096;
 
 /// One route's part of the edge.
 #[derive(Clone)]
@@ -29,12 +33,19 @@ pub async fn pass(State(edge): State<RouteEdge>, mut request: Request, next: Nex
     let started = Instant::now();
     let trace = Trace::of(request.headers(), &edge.state.fresh_ids);
     let accept_language = request.headers().get(ACCEPT_LANGUAGE).cloned();
+    let is_large = request.body().size_hint().upper().is_none_or(|bytes| bytes > UNREAD_BYTES_MAX);
+    let closes = is_large && request.version() < Version::HTTP_2;
     request.extensions_mut().insert(trace);
     let response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
         Err(panic) => panicked(panic.as_ref(), &trace),
     };
     let mut response = with_body(response, &trace, accept_language.as_ref());
+    if closes && response.status().is_client_error() {
+        // The rest of the body is not read, so the connection cannot go on. Untold, a client would send its next request
+        // on it and never learn what became of that one.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     response.headers_mut().insert(TRACEPARENT, trace.header(edge.state.fresh_ids.span()));
     edge.meter.record(response.status(), started.elapsed());
     response

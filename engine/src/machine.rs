@@ -37,7 +37,7 @@ pub trait Machine: Send + 'static {
     fn apply(&mut self, seq: Seq, at: Time, event: &Self::Event, encoded: &[u8]);
 
     /// What the asker of an event is told, right after it was applied.
-    fn applied(&self, seq: Seq, at: Time, event: &Self::Event) -> Self::Outcome;
+    fn applied(&self, command: &Self::Command, seq: Seq, at: Time, event: &Self::Event) -> Self::Outcome;
 
     /// What a command gets that was not decided.
     fn undecided(&self, why: Undecided) -> Self::Outcome;
@@ -62,7 +62,7 @@ pub trait Machine: Send + 'static {
     /// The store has everything up to `seq`; what is no longer needed in memory may go.
     fn flushed(&mut self, seq: Seq, now: Time);
 
-    /// The chance to do what is due by now.
+    /// The chance to do what is due by now. The first one ends the replay.
     fn tick(&mut self, now: Time) -> Option<Self::Output>;
 
     /// Whether there is no room to remember more until the store has caught up.

@@ -122,7 +122,7 @@ impl Machine for ControlMachine {
         self.last = seq;
     }
 
-    fn applied(&self, _seq: Seq, _at: Time, _event: &ControlEvent) -> ControlOutcome {
+    fn applied(&self, _command: &ControlCommand, _seq: Seq, _at: Time, _event: &ControlEvent) -> ControlOutcome {
         ControlOutcome::Catalog(self.catalog.version())
     }
 

@@ -371,7 +371,7 @@ impl<M: Machine, R> Shard<M, R> {
                 self.wants_proof |= self.fencing == Fencing::ByPosition;
                 outcome
             }
-            Decision::New(event) => self.accept(&event),
+            Decision::New(event) => self.accept(command, &event),
             Decision::Impossible(impossible) => {
                 self.stop(impossible.into());
                 self.machine.undecided(Undecided::Overloaded)
@@ -379,7 +379,7 @@ impl<M: Machine, R> Shard<M, R> {
         }
     }
 
-    fn accept(&mut self, event: &M::Event) -> M::Outcome {
+    fn accept(&mut self, command: &M::Command, event: &M::Event) -> M::Outcome {
         let start = self.body.len();
         codec::encode_into(event, &mut self.body);
         let length = self.body.len() - start;
@@ -387,7 +387,7 @@ impl<M: Machine, R> Shard<M, R> {
         let seq = self.next;
         self.machine.apply(seq, self.time, event, &self.body[start..]);
         self.next = seq.next();
-        let outcome = self.machine.applied(seq, self.time, event);
+        let outcome = self.machine.applied(command, seq, self.time, event);
         if self.body.len() >= self.limits.record_bytes.min(EVENT_BYTES_MAX) {
             self.seal();
         }

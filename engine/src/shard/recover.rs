@@ -36,6 +36,10 @@ pub async fn recover<M: Machine>(
     let epoch = log.claim(claim).await?;
     // Read after the claim: what the owner before had flushed is then surely in it, or in the log.
     let checkpoint = store.checkpoint(shard).await?;
+    if let Some(newer) = checkpoint.as_ref().and_then(|at| at.fold.epoch).filter(|newer| *newer > epoch) {
+        // Its rows may be of events that this owner will never read.
+        return Err(RecoverError::Fenced(newer));
+    }
     machine.restore(checkpoint.as_ref())?;
     let mut replay = Replay::new(shard, epoch, checkpoint.as_ref());
     match checkpoint.and_then(|checkpoint| checkpoint.fold.epoch) {
@@ -86,7 +90,8 @@ impl Replay {
             checkpoint: end,
             next_at_checkpoint: next,
             is_applying: false,
-            is_done: false,
+            // The flusher may have passed the claim already: nothing counts behind it that this owner did not write.
+            is_done: position > Position(epoch.get()),
         }
     }
 

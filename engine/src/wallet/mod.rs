@@ -10,3 +10,6 @@ pub mod outbox;
 pub mod rows;
 pub mod wallets;
 pub mod window;
+
+#[cfg(test)]
+mod tests;

@@ -42,6 +42,8 @@ pub struct Outbox {
     touched: Vec<u16>,
     /// Lanes with cut parts that are not durable yet.
     uncertain: VecDeque<u16>,
+    /// What is noted now was noted before by an owner that is gone.
+    is_replaying: bool,
 }
 
 /// One destination.
@@ -79,6 +81,8 @@ struct Part {
     first: Seq,
     /// Since when it has been durable, as far as this process knows.
     since: Time,
+    /// An earlier owner may have sent it: the destination may stand at its end, so it is never merged with the next.
+    is_replayed: bool,
     part: CreditPart,
 }
 
@@ -88,7 +92,7 @@ pub type Outgoing = Vec<(u16, CreditPart)>;
 impl Outbox {
     pub fn new(source: u16, shape: LedgerShape) -> Outbox {
         let lanes = (0..shape.wallet_shards).map(|_| Lane { is_anchored: true, ..Lane::default() }).collect();
-        Outbox { source, lanes, touched: Vec::new(), uncertain: VecDeque::new() }
+        Outbox { source, lanes, touched: Vec::new(), uncertain: VecDeque::new(), is_replaying: false }
     }
 
     /// Notes what an event sends elsewhere.
@@ -128,6 +132,7 @@ impl Outbox {
                 Some(_) => {
                     let mut part = lane.cut.pop_front().expect("it was just looked at");
                     part.since = now;
+                    part.is_replayed = self.is_replaying;
                     lane.hold(part);
                     lane.send(destination, now, &mut outgoing);
                 }
@@ -167,6 +172,9 @@ impl Outbox {
 
     /// What has had no answer for too long, again; and questions to those who have not said where they stand.
     pub fn resend(&mut self, now: Time) -> Outgoing {
+        if std::mem::take(&mut self.is_replaying) {
+            self.lanes.iter_mut().for_each(Lane::replayed);
+        }
         let mut outgoing = Vec::new();
         for (destination, lane) in (0u16..).zip(&mut self.lanes) {
             if lane.progress.plus_millis(RESEND_MILLIS) > now {
@@ -199,8 +207,9 @@ impl Outbox {
     }
 
     /// After a start: the events between the oldest unsettled one and the checkpoint were applied without their running
-    /// totals; the checkpoint's totals say what those were.
+    /// totals; the checkpoint's totals say what those were. What comes now is still a replay, until [`Outbox::resend`].
     pub fn resume(&mut self, books: &Books) {
+        self.is_replaying = true;
         self.cut();
         self.uncertain.clear();
         for (destination, lane) in (0u16..).zip(&mut self.lanes) {
@@ -245,14 +254,18 @@ impl Lane {
         };
         self.total = part.after_total();
         self.end = part.up_to;
-        self.cut.push_back(Part { first, since: Time::ZERO, part });
+        self.cut.push_back(Part { first, since: Time::ZERO, is_replayed: false, part });
     }
 
     /// Keeps a durable part, merged with the last one that has not been sent where that is small enough.
     fn hold(&mut self, part: Part) {
-        match self.held.back_mut() {
-            Some(last) if last.part.credits.len() + part.part.credits.len() <= PART_CREDITS_MAX => last.merge(part),
-            Some(_) | None => self.held.push_back(part),
+        let fits = |last: &&mut Part| {
+            let is_small = last.part.credits.len() + part.part.credits.len() <= PART_CREDITS_MAX;
+            is_small && !last.is_replayed && !part.is_replayed
+        };
+        match self.held.back_mut().filter(fits) {
+            Some(last) => last.merge(part),
+            None => self.held.push_back(part),
         }
     }
 
@@ -313,12 +326,18 @@ impl Lane {
             for (asset, sum) in part.part.sums.iter() {
                 *total.entry(asset) -= u128::from(sum.get());
             }
+            part.is_replayed = true;
             part.part.before = total.iter().filter(|(_, sum)| **sum > 0).map(|(asset, sum)| (asset, *sum)).collect();
         }
         self.held = std::mem::take(&mut self.cut);
         (self.end, self.total) = (sent.up_to, sent.total.clone());
         (self.acknowledged, self.acknowledged_total) = (sent.up_to, sent.total.clone());
-        self.is_anchored = self.total.is_empty();
+        self.is_anchored = false;
+    }
+
+    /// The replay is over. A destination to which nothing was ever sent need not be asked where it stands.
+    fn replayed(&mut self) {
+        self.is_anchored |= self.end == Seq::NONE;
     }
 }
 

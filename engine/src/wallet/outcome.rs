@@ -30,7 +30,7 @@ pub struct Applied {
     /// Of a transfer: the asset of its first debit, or first credit if it debits nothing.
     pub asset: AssetId,
     pub total: Amount,
-    /// Balance of the acting user in `asset` right after the event.
+    /// Balance of the acting user in `asset` right after the event; zero of a transfer that does not touch it.
     pub balance: Amount,
     /// This attempt found the event of an earlier one.
     pub replayed: bool,
@@ -56,6 +56,8 @@ pub enum Refusal {
     IdTooOld { oldest: Time },
     #[error(transparent)]
     Unresolved(#[from] Unresolved),
+    #[error("an amount of 0 changes nothing")]
+    ZeroAmount,
     #[error("credits and debits of asset {asset} differ")]
     Unbalanced { asset: AssetId },
     #[error("{available} is less than {needed}")]

@@ -433,15 +433,16 @@ impl Machine for Wallets {
         (self.last, self.time) = (seq, at);
     }
 
-    fn applied(&self, seq: Seq, at: Time, event: &WalletEvent) -> WalletOutcome {
-        match event {
-            WalletEvent::CreditsApplied(applied) => {
-                WalletOutcome::Credits(applied.sources.iter().map(|source| self.stand_of(source.source)).collect())
-            }
-            WalletEvent::TransactionBound(_) => WalletOutcome::Bound,
-            WalletEvent::GiftSent(_) | WalletEvent::Recharged(_) | WalletEvent::Transferred(_) => {
-                WalletOutcome::Applied(applied(seq, at, event, false))
-            }
+    fn applied(&self, command: &WalletCommand, seq: Seq, at: Time, event: &WalletEvent) -> WalletOutcome {
+        match command {
+            // Also those whose part changed nothing: they must not wait for the others to fall silent.
+            WalletCommand::ApplyCredits(parts) => WalletOutcome::Credits(self.stands(parts)),
+            WalletCommand::BindTransaction(_) => WalletOutcome::Bound,
+            WalletCommand::SendGift(_)
+            | WalletCommand::Recharge(_)
+            | WalletCommand::Transfer(_)
+            | WalletCommand::Read { .. }
+            | WalletCommand::FindReceipt { .. } => WalletOutcome::Applied(applied(seq, at, event, false)),
         }
     }
 
@@ -561,12 +562,21 @@ pub(super) fn applied(seq: Seq, at: Time, event: &WalletEvent, replayed: bool) -
     let (asset, total, balance) = match event {
         WalletEvent::GiftSent(gift) => (gift.asset, gift.total(), gift.balance),
         WalletEvent::Recharged(recharge) => (recharge.said.asset, recharge.said.amount, recharge.balance),
-        WalletEvent::Transferred(transfer) => match transfer.said.debits.first() {
-            Some((asset, amount)) => (*asset, *amount, transfer.debited[0]),
-            None => transfer.said.credits.first().map_or(Default::default(), |credit| {
-                (credit.asset, credit.amount, transfer.credited[0].unwrap_or_default())
-            }),
-        },
+        WalletEvent::Transferred(transfer) => {
+            let said = &transfer.said;
+            let (asset, total) = match (said.debits.first(), said.credits.first()) {
+                (Some((asset, amount)), _) => (*asset, *amount),
+                (None, Some(credit)) => (credit.asset, credit.amount),
+                (None, None) => Default::default(),
+            };
+            let mut balance = Amount::ZERO;
+            event.for_each_change(|change| {
+                if (change.user, change.asset) == (said.user, asset) {
+                    balance = change.balance;
+                }
+            });
+            (asset, total, balance)
+        }
         WalletEvent::CreditsApplied(_) | WalletEvent::TransactionBound(_) => Default::default(),
     };
     Applied { seq, at, asset, total, balance, replayed }
@@ -580,8 +590,16 @@ impl Wallets {
             && self.books.received_from(part.source).up_to == part.after
     }
 
-    pub(super) fn stand_of(&self, source: u16) -> Acknowledged {
-        let neighbour = self.books.received_from(source);
-        Acknowledged { source, watermark: neighbour.up_to, received: neighbour.total.clone() }
+    /// Where the sources of these parts stand here, each once.
+    pub(super) fn stands(&self, parts: &[CreditPart]) -> Vec<Acknowledged> {
+        let mut stands: Vec<Acknowledged> = Vec::new();
+        for source in parts.iter().map(|part| part.source) {
+            let is_told = stands.iter().any(|stand| stand.source == source);
+            if !is_told && usize::from(source) < self.books.shards() {
+                let neighbour = self.books.received_from(source);
+                stands.push(Acknowledged { source, watermark: neighbour.up_to, received: neighbour.total.clone() });
+            }
+        }
+        stands
     }
 }

@@ -1,0 +1,308 @@
+//! What is stored is a contract for years: these files hold its bytes as they were first written. A test that fails here
+//! means that old logs can no longer be read. Files are added (`LARGESSE_NEW_GOLDEN=1 cargo test -p largesse-engine
+//! --test golden` writes those that are missing) and never changed.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bincode::{Decode, Encode};
+use bytes::Bytes;
+use largesse_engine::codec;
+use largesse_engine::control::{CatalogSet, ControlEvent};
+use largesse_engine::event_id::{CallerKey, EventId};
+use largesse_engine::fold::Fold;
+use largesse_engine::ledger::LedgerShape;
+use largesse_engine::record::{Claim, EventsHeader, LogEntry, RecordHeader, encode_claim, encode_events};
+use largesse_engine::store::{Checkpoint, StoredEvent};
+use largesse_engine::units::{
+    Amount, AssetId, CatalogVersion, Epoch, GiftCount, GiftId, NodeId, Position, RoomId, Seq, ShardId, Time, UserId,
+};
+use largesse_engine::wallet::books::Books;
+use largesse_engine::wallet::command::{GiftSaid, RechargeSaid, TransferCredit, TransferSaid};
+use largesse_engine::wallet::event::{
+    AccountCredited, Channel, Credit, CreditsApplied, GiftSent, Payee, PointsIssued, Recharged, SourceApplied,
+    Transferred, WalletEvent,
+};
+
+const COIN: AssetId = AssetId(1);
+const SHAPE: u16 = 4;
+
+fn amount(units: u64) -> Amount {
+    Amount::new(units).unwrap()
+}
+
+fn v7() -> EventId {
+    CallerKey::parse("0190a5b0-1c4e-7d3a-8f00-0123456789ab").unwrap().id
+}
+
+fn recharge_said(channel: Channel) -> RechargeSaid {
+    RechargeSaid { channel, transaction: "tx-9".into(), user: UserId(2001), asset: COIN, amount: amount(500) }
+}
+
+/// Every optional field there, every list with more than one entry, numbers of every width.
+fn gift_full() -> WalletEvent {
+    WalletEvent::GiftSent(GiftSent {
+        said: GiftSaid {
+            id: v7(),
+            key: Some("0190A5B0-1C4E-7D3A-8F00-0123456789AB".into()),
+            sender: UserId(2001),
+            room: RoomId(1001),
+            gift: GiftId(70_000),
+            count: GiftCount::new(9_999).unwrap(),
+            receivers: [UserId(3001), UserId(u64::MAX)].into_iter().collect(),
+            combo: Some(u64::MAX),
+        },
+        catalog: CatalogVersion(300),
+        unit_price: amount(7),
+        asset: COIN,
+        balance: Amount::MAX,
+        credits: [
+            Credit { payee: Payee::Receiver(0), amount: amount(69_000), balance: Some(amount(69_001)), spread: 3 },
+            Credit { payee: Payee::Receiver(1), amount: amount(70_000), balance: None, spread: 0 },
+            Credit { payee: Payee::Account(UserId(9)), amount: amount(986), balance: Some(amount(1_000)), spread: 0 },
+        ]
+        .into_iter()
+        .collect(),
+        points: Some(PointsIssued { asset: AssetId(3), amount: amount(139), balance: amount(140) }),
+        trace: Some([0xab; 16]),
+    })
+}
+
+fn gift_bare() -> WalletEvent {
+    let WalletEvent::GiftSent(mut gift) = gift_full() else { unreachable!("it is a gift") };
+    (gift.said.key, gift.said.combo, gift.points, gift.trace) = (None, None, None, None);
+    gift.said.receivers.truncate(1);
+    gift.credits.truncate(1);
+    gift.credits[0].balance = None;
+    WalletEvent::GiftSent(gift)
+}
+
+fn transferred_full() -> WalletEvent {
+    let credit = |user, units| TransferCredit { user: UserId(user), asset: COIN, amount: amount(units) };
+    WalletEvent::Transferred(Transferred {
+        said: TransferSaid {
+            id: EventId::hashed("key", &["payout"]),
+            key: Some("payout".into()),
+            user: UserId(2001),
+            debits: [(COIN, amount(5)), (AssetId(2), amount(6))].into_iter().collect(),
+            credits: [credit(3001, 2), credit(3002, 3)].into_iter().collect(),
+            reference: Some("März".into()),
+        },
+        debited: [amount(10), amount(0)].into_iter().collect(),
+        credited: [Some(amount(2)), None].into_iter().collect(),
+        trace: Some([1; 16]),
+    })
+}
+
+fn transferred_bare() -> WalletEvent {
+    WalletEvent::Transferred(Transferred {
+        said: TransferSaid {
+            id: v7(),
+            key: None,
+            user: UserId(2001),
+            debits: [].into_iter().collect(),
+            credits: [].into_iter().collect(),
+            reference: None,
+        },
+        debited: [].into_iter().collect(),
+        credited: [].into_iter().collect(),
+        trace: None,
+    })
+}
+
+fn credits_applied() -> WalletEvent {
+    let source = |source, up_to| SourceApplied {
+        source,
+        up_to: Seq(up_to),
+        sums: [(COIN, amount(30)), (AssetId(2), amount(1))].into_iter().collect(),
+    };
+    let credit = |user, units| AccountCredited {
+        user: UserId(user),
+        asset: COIN,
+        amount: amount(units),
+        balance: amount(units + 1),
+    };
+    WalletEvent::CreditsApplied(CreditsApplied {
+        sources: [source(2, 17), source(300, 70_000)].into_iter().collect(),
+        credits: vec![credit(1, 10), credit(5, 20)],
+    })
+}
+
+fn wallet_events() -> Vec<(String, WalletEvent)> {
+    let mut events = vec![
+        ("gift_sent-full".to_owned(), gift_full()),
+        ("gift_sent-bare".to_owned(), gift_bare()),
+        ("transferred-full".to_owned(), transferred_full()),
+        ("transferred-bare".to_owned(), transferred_bare()),
+        ("credits_applied-full".to_owned(), credits_applied()),
+        (
+            "credits_applied-bare".to_owned(),
+            WalletEvent::CreditsApplied(CreditsApplied { sources: [].into_iter().collect(), credits: vec![] }),
+        ),
+        ("transaction_bound".to_owned(), WalletEvent::TransactionBound(recharge_said(Channel::Apple))),
+    ];
+    for channel in Channel::ALL {
+        let trace = (channel == Channel::Apple).then_some([7; 16]);
+        let event = Recharged { said: recharge_said(channel), balance: amount(501), trace };
+        events.push((format!("recharged-{}", channel.name()), WalletEvent::Recharged(event)));
+    }
+    events
+}
+
+fn control_events() -> Vec<(String, ControlEvent)> {
+    let set = CatalogSet {
+        version: CatalogVersion(2),
+        by: "ops".into(),
+        reason: "spring".into(),
+        draft: br#"{"asset":[],"gift":[]}"#.to_vec(),
+    };
+    vec![("catalog_set".to_owned(), ControlEvent::CatalogSet(set))]
+}
+
+/// The sums of a shard with something in each of them.
+fn books() -> Books {
+    let shape = LedgerShape::new(SHAPE);
+    let shard = |index| (1..).map(UserId).find(|user| shape.wallet_of(*user).index == index).unwrap();
+    let (me, other) = (shard(0), shard(1));
+    let mut books = Books::new(shape);
+    let said = RechargeSaid { user: me, ..recharge_said(Channel::Manual) };
+    let recharged = Recharged { said, balance: amount(500), trace: None };
+    books.apply(Seq(1), &WalletEvent::Recharged(recharged), shape);
+    let credit = TransferCredit { user: other, asset: COIN, amount: amount(30) };
+    let said = TransferSaid {
+        id: v7(),
+        key: None,
+        user: me,
+        debits: [(COIN, amount(40))].into_iter().collect(),
+        credits: [credit].into_iter().collect(),
+        reference: None,
+    };
+    let (debited, credited) = ([amount(460)].into_iter().collect(), [None].into_iter().collect());
+    books.apply(Seq(2), &WalletEvent::Transferred(Transferred { said, debited, credited, trace: None }), shape);
+    let source = SourceApplied { source: 2, up_to: Seq(17), sums: [(COIN, amount(5))].into_iter().collect() };
+    let credit = AccountCredited { user: me, asset: COIN, amount: amount(5), balance: amount(465) };
+    let applied = CreditsApplied { sources: [source].into_iter().collect(), credits: vec![credit] };
+    books.apply(Seq(3), &WalletEvent::CreditsApplied(applied), shape);
+    books
+}
+
+fn checkpoint() -> Checkpoint {
+    let fold = |epoch, next| Fold { epoch, next: Seq(next) };
+    Checkpoint {
+        shard: ShardId::wallet(3),
+        position: Position(70_000),
+        relay_position: Position(300),
+        relay_fold: fold(None, 1),
+        fold: fold(Some(Epoch(9)), 4),
+        time: Time(1_700_000_000_000),
+        state: codec::encode(&books()),
+    }
+}
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(format!("{name}.hex"))
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    let lines: Vec<String> =
+        bytes.chunks(32).map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect()).collect();
+    lines.join("\n") + "\n"
+}
+
+fn from_hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}
+
+/// The bytes as they were first written.
+fn golden(name: &str, now: &[u8]) -> Vec<u8> {
+    let path = path(name);
+    if !path.exists() && std::env::var_os("LARGESSE_NEW_GOLDEN").is_some() {
+        fs::write(&path, to_hex(now)).unwrap();
+    }
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| {
+        panic!("{}: {error}; LARGESSE_NEW_GOLDEN=1 writes files that are missing", path.display())
+    });
+    from_hex(&text)
+}
+
+#[track_caller]
+fn check<T: Encode + Decode<()> + PartialEq + Debug>(name: &str, value: &T) {
+    let stored = golden(name, &codec::encode(value));
+    let decoded: T = codec::decode(&stored).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(decoded, *value, "{name} is read as something else");
+    assert_eq!(to_hex(&codec::encode(&decoded)), to_hex(&stored), "{name} is written differently now");
+}
+
+/// How many variants the decoder knows: it asks for more bytes of those, and refuses the number of the next.
+fn variants<T: Decode<()> + Debug>() -> usize {
+    (0..=250u8)
+        .position(|number| {
+            let error = codec::decode::<T>(&[number]).expect_err("no variant is without fields");
+            error.why.contains("UnexpectedVariant")
+        })
+        .unwrap()
+}
+
+fn tags<T: Encode>(events: &[(String, T)]) -> BTreeSet<u8> {
+    events.iter().map(|(_, event)| codec::encode(event)[0]).collect()
+}
+
+#[test]
+fn every_event_reads_and_writes_as_it_always_did() {
+    wallet_events().iter().for_each(|(name, event)| check(name, event));
+    control_events().iter().for_each(|(name, event)| check(name, event));
+}
+
+#[test]
+fn every_variant_of_an_event_has_its_file() {
+    assert_eq!(tags(&wallet_events()).len(), variants::<WalletEvent>(), "a variant of WalletEvent has no golden file");
+    assert_eq!(tags(&control_events()).len(), variants::<ControlEvent>(), "one of ControlEvent has no golden file");
+    assert_eq!(Channel::ALL.len(), variants_without_fields::<Channel>(), "a channel has no golden file");
+}
+
+/// As [`variants`], where a number alone is the whole value.
+fn variants_without_fields<T: Decode<()>>() -> usize {
+    (0..=250u8).position(|number| codec::decode::<T>(&[number]).is_err()).unwrap()
+}
+
+#[test]
+fn no_file_is_without_its_test() {
+    let mut tested: BTreeSet<String> = wallet_events().into_iter().map(|(name, _)| name).collect();
+    tested.extend(control_events().into_iter().map(|(name, _)| name));
+    tested.extend(["record-claim", "record-events", "checkpoint", "books", "stored_event"].map(str::to_owned));
+    let files: BTreeSet<String> = fs::read_dir(path("books").parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(files, tested);
+}
+
+#[test]
+fn records_read_and_write_as_they_always_did() {
+    let header =
+        EventsHeader { epoch: Epoch(300), number: 7, first: Seq(70_000), count: 2, time: Time(1_700_000_000_000) };
+    let events = codec::encode(&gift_bare());
+    let claim = Claim { node: NodeId(3), nonce: [9; 16] };
+    for (name, record, want) in [
+        ("record-events", encode_events(header, &events), RecordHeader::Events(header)),
+        ("record-claim", encode_claim(claim), RecordHeader::Claim(claim)),
+    ] {
+        let stored = golden(name, &record);
+        assert_eq!(to_hex(&record), to_hex(&stored), "{name} is written differently now");
+        let entry = LogEntry::decode(Position(1), &Bytes::from(stored)).unwrap();
+        assert_eq!(entry.header, want);
+    }
+}
+
+#[test]
+fn checkpoints_read_and_write_as_they_always_did() {
+    check("books", &books());
+    check("checkpoint", &checkpoint());
+    let stored = StoredEvent { shard: ShardId::CONTROL, seq: Seq(9), at: Time(5), event: codec::encode(&gift_bare()) };
+    check("stored_event", &stored);
+}

@@ -1,0 +1,80 @@
+//! Whole nodes driven by one seeded scheduler, with a simulated clock, network, log and store, and everything going wrong.
+//!
+//! It runs the production state machines, gate, belief, parking, window, outbox, accumulators, flusher, recovery and the
+//! loading of rows. Production code that it does **not** execute, and replaces by its own:
+//!
+//! - `engine::node::actor`, `door`, `relays`, `tasks`, `local` and `Node` itself: the shells on ractor and tokio, with
+//!   their mailboxes, permits, timers, pauses and hand-over when a node is stopped in order;
+//! - `engine::service` and `resolve`, and everything above them: HTTP, authentication, catalog, command line;
+//! - `engine::control`: the control shard, which runs in the same shell on a state machine of its own;
+//! - `storage::log` (embedded and memory) and the embedded store, which have tests of their own; the store's rows are
+//!   those of `storage::store::memory`;
+//! - pages of history, scans and `wait_for` of the log.
+
+pub mod calls;
+mod checks;
+pub mod clients;
+pub mod disk;
+pub mod node;
+pub mod rng;
+mod settle;
+pub mod swarm;
+pub mod trace;
+pub mod truth;
+pub mod world;
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+use crate::trace::{Mode, Trace};
+use crate::world::World;
+
+/// How a seed ended that found nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    pub events: u64,
+    /// Of the trace, if one was made.
+    pub hash: u64,
+}
+
+/// What a seed found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    pub seed: u64,
+    pub what: String,
+}
+
+/// Runs one world from its seed to its end.
+pub fn simulate(seed: u64, mode: Mode) -> Result<Summary, Violation> {
+    catch_panics();
+    let run = || {
+        let mut world = World::new(seed, Trace::new(mode));
+        world.run();
+        Summary { events: world.truth.shards.iter().map(|shard| shard.last().get()).sum(), hash: world.trace.hash() }
+    };
+    IS_SIMULATING.set(true);
+    let result = catch_unwind(AssertUnwindSafe(run));
+    IS_SIMULATING.set(false);
+    result.map_err(|_panic| Violation { seed, what: LAST_PANIC.take().unwrap_or_default() })
+}
+
+thread_local! {
+    static IS_SIMULATING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// A panic of a simulated node is a finding to be told with its seed, not something to print at once.
+fn catch_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if IS_SIMULATING.get() {
+                LAST_PANIC.set(Some(panic.to_string()));
+            } else {
+                usual(panic);
+            }
+        }));
+    });
+}

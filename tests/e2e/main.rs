@@ -1,0 +1,8 @@
+//! The real binary as its users meet it: a process of its own, real sockets, real files, and real kills.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod bad_input;
+mod crash;
+mod harness;
+mod readme;
+mod retry;
