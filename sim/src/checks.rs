@@ -157,8 +157,7 @@ impl World {
         let wants = |operation: &Operation| {
             operation.quiet_until <= now && operation.found.is_none() && (is_settled || is_open(operation))
         };
-        let places: Vec<usize> =
-            (0..self.operations.len()).filter(|place| wants(&self.operations[*place])).collect();
+        let places: Vec<usize> = (0..self.operations.len()).filter(|place| wants(&self.operations[*place])).collect();
         if places.is_empty() {
             return;
         }
@@ -171,7 +170,13 @@ impl World {
 
     // ---- I4: what an answer may say ----
 
-    pub(crate) fn check_outcome(&mut self, shard: ShardId, last: Seq, command: &WalletCommand, outcome: &WalletOutcome) {
+    pub(crate) fn check_outcome(
+        &mut self,
+        shard: ShardId,
+        last: Seq,
+        command: &WalletCommand,
+        outcome: &WalletOutcome,
+    ) {
         match (command, outcome) {
             (WalletCommand::Read { user, .. }, WalletOutcome::Balances(balances)) => {
                 let truth = self.truth.shard(shard);
@@ -227,7 +232,9 @@ impl World {
         let is_same = match (command, &event.event) {
             (WalletCommand::SendGift(gift), WalletEvent::GiftSent(sent)) => sent.said.is_same_as(&gift.said),
             (WalletCommand::Recharge(recharge), WalletEvent::Recharged(event)) => event.said == recharge.said,
-            (WalletCommand::Transfer(transfer), WalletEvent::Transferred(event)) => event.said.is_same_as(&transfer.said),
+            (WalletCommand::Transfer(transfer), WalletEvent::Transferred(event)) => {
+                event.said.is_same_as(&transfer.said)
+            }
             _ => false,
         };
         assert!(is_same, "I3 once: {id} of user {user} was answered by somebody else's event");

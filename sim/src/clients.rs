@@ -5,9 +5,7 @@ use std::sync::Arc;
 use largesse_engine::codec::Few;
 use largesse_engine::event_id::EventId;
 use largesse_engine::ledger::LedgerShape;
-use largesse_engine::units::{
-    Amount, AssetId, CatalogVersion, GiftCount, GiftId, RoomId, ShardId, Time, UserId,
-};
+use largesse_engine::units::{Amount, AssetId, CatalogVersion, GiftCount, GiftId, RoomId, ShardId, Time, UserId};
 use largesse_engine::wallet::command::{
     BindTransaction, CreditTerm, GiftSaid, GiftTerms, Recharge, RechargeSaid, SendGift, Transfer, TransferCredit,
     TransferSaid, Unresolved, WalletCommand,
@@ -93,9 +91,7 @@ impl Operation {
             Said::Recharge(said) if !self.is_bound => {
                 WalletCommand::BindTransaction(Box::new(BindTransaction { said: said.clone(), deadline }))
             }
-            Said::Recharge(said) => {
-                WalletCommand::Recharge(Box::new(Recharge { said: said.clone(), deadline, trace }))
-            }
+            Said::Recharge(said) => WalletCommand::Recharge(Box::new(Recharge { said: said.clone(), deadline, trace })),
             Said::Transfer(said, may_issue) => {
                 let said = said.clone();
                 WalletCommand::Transfer(Box::new(Transfer { said, may_issue: *may_issue, deadline, trace }))

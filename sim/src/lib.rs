@@ -13,11 +13,11 @@
 
 pub mod calls;
 mod checks;
-mod settle;
 pub mod clients;
 pub mod disk;
 pub mod node;
 pub mod rng;
+mod settle;
 pub mod swarm;
 pub mod trace;
 pub mod truth;

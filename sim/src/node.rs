@@ -87,8 +87,7 @@ impl Progress {
 
 impl Node {
     pub fn new(shards: u16, accumulators: AccumulatorLimits) -> Node {
-        let mut node =
-            Node { life: 0, is_up: true, asleep_until: 0, skew: 0, seats: Vec::new(), relays: Vec::new() };
+        let mut node = Node { life: 0, is_up: true, asleep_until: 0, skew: 0, seats: Vec::new(), relays: Vec::new() };
         node.seats = (0..shards).map(|_| Seat::default()).collect();
         node.forget(accumulators);
         node
@@ -199,8 +198,7 @@ impl Flushing {
 
     async fn run(self) -> Result<std::convert::Infallible, FlushError> {
         let rows = WalletRows::new(self.shard, self.shape);
-        let mut flusher =
-            Flusher::start(self.shard, self.log, self.store, rows, self.settled, self.limits).await?;
+        let mut flusher = Flusher::start(self.shard, self.log, self.store, rows, self.settled, self.limits).await?;
         self.progress.push(flusher.flushed());
         loop {
             while let Some(flushed) = flusher.step().await? {

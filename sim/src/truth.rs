@@ -151,12 +151,7 @@ impl Truth {
     }
 
     /// What was received is exactly what was sent.
-    fn check_credits(
-        &mut self,
-        place: usize,
-        seq: Seq,
-        applied: &largesse_engine::wallet::event::CreditsApplied,
-    ) {
+    fn check_credits(&mut self, place: usize, seq: Seq, applied: &largesse_engine::wallet::event::CreditsApplied) {
         let mut brought = Sums::new();
         for source in &applied.sources {
             let from = usize::from(source.source);
@@ -339,7 +334,10 @@ impl ShardTruth {
 
     fn debit(&mut self, user: UserId, asset: AssetId, amount: Amount, seq: Seq) {
         let balance = self.balances.entry((user, asset)).or_default();
-        assert!(*balance >= amount.get(), "I2 no overdraft: user {user} had {balance} of {asset}, {seq} takes {amount}");
+        assert!(
+            *balance >= amount.get(),
+            "I2 no overdraft: user {user} had {balance} of {asset}, {seq} takes {amount}"
+        );
         *balance -= amount.get();
     }
 
@@ -440,7 +438,9 @@ impl ShardTruth {
 }
 
 fn short(event: &WalletEvent) -> String {
-    let id = |event: &WalletEvent| event.key().map_or(String::new(), |(user, id)| format!("{user}:{}", &id.to_string()[24..]));
+    let id = |event: &WalletEvent| {
+        event.key().map_or(String::new(), |(user, id)| format!("{user}:{}", &id.to_string()[24..]))
+    };
     match event {
         WalletEvent::GiftSent(gift) => format!("gift({} -{})", id(event), gift.total()),
         WalletEvent::Recharged(recharge) => format!("recharge({} +{})", id(event), recharge.said.amount),

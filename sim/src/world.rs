@@ -480,8 +480,7 @@ impl World {
                 self.trace.note(self.now, || {
                     format!("n{node} serves {shard} as owner {number}, epoch {} from {}", owner.epoch, owner.next)
                 });
-                let shard_inside =
-                    Shard::new(shard, machine, self.swarm.shard, self.swarm.fencing, owner);
+                let shard_inside = Shard::new(shard, machine, self.swarm.shard, self.swarm.fencing, owner);
                 let serving = Serving { number, shard: shard_inside, fetches: Vec::new(), reading: None };
                 self.nodes[node].seats[place].owner = Owner::Serving(Box::new(serving));
                 let now = self.clock(node);
@@ -668,15 +667,12 @@ impl World {
             let mut wait = match &request {
                 Request::Sleep(micros) => *micros,
                 Request::Claim(..) | Request::Read(..) | Request::Truncate(..) => self.latency(log),
-                Request::LoadWallets(..)
-                | Request::LoadReceipts(..)
-                | Request::Write(_)
-                | Request::Checkpoint(_) => self.latency(store),
+                Request::LoadWallets(..) | Request::LoadReceipts(..) | Request::Write(_) | Request::Checkpoint(_) => {
+                    self.latency(store)
+                }
             };
-            let is_store = !matches!(
-                request,
-                Request::Sleep(_) | Request::Claim(..) | Request::Read(..) | Request::Truncate(..)
-            );
+            let is_store =
+                !matches!(request, Request::Sleep(_) | Request::Claim(..) | Request::Read(..) | Request::Truncate(..));
             if is_store && self.rng.chance(self.faults().store_slow) {
                 wait += self.rng.between(1, 3_000_000);
             }
@@ -737,7 +733,10 @@ impl World {
                         self.truth.check_batch(batch);
                         self.trace.note(self.now, || {
                             let at = &batch.checkpoint;
-                            format!("{} is stored up to {} ({}/{})", at.shard, at.fold.next, at.relay_position, at.position)
+                            format!(
+                                "{} is stored up to {} ({}/{})",
+                                at.shard, at.fold.next, at.relay_position, at.position
+                            )
                         });
                     }
                     let answer = self.disk.execute(request);
@@ -869,7 +868,10 @@ impl World {
         let mut touched = BTreeSet::new();
         for (destination, part) in outgoing {
             self.trace.note(self.now, || {
-                format!("n{node} relays wallet-{} ({}, {}] to wallet-{destination}", part.source, part.after, part.up_to)
+                format!(
+                    "n{node} relays wallet-{} ({}, {}] to wallet-{destination}",
+                    part.source, part.after, part.up_to
+                )
             });
             self.nodes[node].relays[usize::from(destination)].accumulator.push(part, now);
             touched.insert(destination);
@@ -1062,7 +1064,6 @@ impl World {
         self.is_dirty = true;
         self.poll_all();
     }
-
 }
 
 fn failed(request: &Request, error: StoreError) -> Answer {
@@ -1079,7 +1080,9 @@ fn failed(request: &Request, error: StoreError) -> Answer {
 
 fn told_of(batch: &[Sent]) -> String {
     let one = |sent: &Sent| match &*sent.command {
-        WalletCommand::SendGift(gift) => format!("gift {} of {} until {}", gift.said.id, gift.said.sender, gift.deadline),
+        WalletCommand::SendGift(gift) => {
+            format!("gift {} of {} until {}", gift.said.id, gift.said.sender, gift.deadline)
+        }
         WalletCommand::Recharge(recharge) => format!("recharge of {} until {}", recharge.said.user, recharge.deadline),
         WalletCommand::Transfer(transfer) => format!("transfer {} of {}", transfer.said.id, transfer.said.user),
         WalletCommand::ApplyCredits(_) => "credits".into(),
