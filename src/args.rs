@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{account, catalog, config, dev, gift, serve, token};
+use crate::command::{account, audit, bench, catalog, config, dev, gift, log, serve, token};
 use crate::output::Format;
 
 const VERSION: &str =
@@ -43,4 +43,9 @@ pub enum Command {
     Account(account::Account),
     #[command(subcommand)]
     Catalog(catalog::Catalog),
+    Audit(audit::Audit),
+    #[command(subcommand)]
+    Log(log::Log),
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }

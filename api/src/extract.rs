@@ -286,7 +286,8 @@ mod tests {
     fn the_key_comes_from_header_or_body() {
         let quoted = format!("\"{V7}\"");
         let upper = V7.to_uppercase();
-        let table: [(&[&str], Option<&str>, Result<&str, ErrorCode>); 18] = [
+        type Row<'a> = (&'a [&'a str], Option<&'a str>, Result<&'a str, ErrorCode>);
+        let table: [Row<'_>; 18] = [
             (&[V7], None, Ok(V7)),
             (&[&quoted], None, Ok(V7)),
             (&[], Some(V7), Ok(V7)),

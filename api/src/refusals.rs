@@ -14,7 +14,7 @@ use crate::error::ErrorCode;
 use crate::problem::{Extras, Problem};
 use crate::time_text::Rfc3339;
 
-/// How long to wait after a command was not decided because its time was up.
+/// How long to wait after a command was not decided for want of time or memory.
 const AFTER_EXPIRY: Duration = Duration::from_secs(1);
 
 /// The problem of a failed call. `poll` is where an unknown outcome can be asked for; it is told the time from which on
@@ -84,6 +84,7 @@ pub fn of_refusal(refusal: Refusal, catalog: &Catalog) -> Problem {
             Problem::with(ErrorCode::IdTooOld, detail, Extras::Oldest(oldest))
         }
         Refusal::Unresolved(why) => of_unresolved(why),
+        Refusal::ZeroAmount => Problem::new(ErrorCode::InvalidAmount, refusal.to_string()),
         Refusal::Unbalanced { asset } => {
             let asset = catalog.asset_name(asset);
             Problem::new(ErrorCode::InvalidAmount, format!("credits and debits of `{asset}` differ"))
@@ -161,6 +162,7 @@ mod tests {
         let unresolved = |why| ServiceError::Refused(Refusal::Unresolved(why));
         let table = [
             (Refusal::Expired.into(), C::Overloaded),
+            (Refusal::Overloaded.into(), C::Overloaded),
             (Refusal::IdReused.into(), C::IdReused),
             (Refusal::IdTimeAhead { now }.into(), C::IdTimeAhead),
             (Refusal::IdTooOld { oldest: now }.into(), C::IdTooOld),

@@ -108,3 +108,86 @@ fn merge(gathered: &mut CreditPart, part: CreditPart) {
     }
     gathered.credits = merged(std::mem::take(&mut gathered.credits), part.credits);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::{AssetId, Seq, UserId};
+    use crate::wallet::event::RemoteCredit;
+
+    /// One coin for each of so many users.
+    fn part(source: u16, after: u64, up_to: u64, users: u64) -> CreditPart {
+        let one = Amount::new(1).unwrap();
+        let credit = |user| RemoteCredit { user: UserId(user), asset: AssetId(1), amount: one };
+        CreditPart {
+            source,
+            after: Seq(after),
+            up_to: Seq(up_to),
+            before: [(AssetId(1), u128::from(after))].into_iter().collect(),
+            sums: [(AssetId(1), Amount::new(users).unwrap())].into_iter().collect(),
+            credits: (1..=users).map(credit).collect(),
+        }
+    }
+
+    fn accumulator() -> Accumulator {
+        Accumulator::new(AccumulatorLimits { credits_max: 10, age_millis: 5 })
+    }
+
+    #[test]
+    fn parts_that_follow_each_other_become_one_and_accounts_are_summed_up() {
+        let mut accumulator = accumulator();
+        accumulator.push(part(0, 0, 3, 2), Time(0));
+        accumulator.push(part(0, 3, 7, 4), Time(0));
+        accumulator.push(part(1, 0, 1, 1), Time(0));
+        let batch = accumulator.take();
+        let shown: Vec<_> = batch.iter().map(|part| (part.source, part.after, part.up_to)).collect();
+        assert_eq!(shown, [(0, Seq(0), Seq(7)), (1, Seq(0), Seq(1))]);
+        let amounts: Vec<_> = batch[0].credits.iter().map(|credit| credit.amount.get()).collect();
+        assert_eq!(amounts, [2, 2, 1, 1]);
+        assert_eq!(batch[0].sums.get(AssetId(1)), Amount::new(6).as_ref());
+        assert_eq!(batch[0].before, part(0, 0, 3, 2).before, "what was sent before the first of them");
+        assert!(accumulator.is_empty());
+    }
+
+    #[test]
+    fn a_part_that_leaves_a_gap_or_was_gathered_already_is_left_to_its_source() {
+        let mut accumulator = accumulator();
+        accumulator.push(part(0, 0, 3, 1), Time(0));
+        accumulator.push(part(0, 4, 5, 1), Time(0));
+        accumulator.push(part(0, 0, 3, 1), Time(0));
+        assert_eq!(accumulator.take(), [part(0, 0, 3, 1)]);
+    }
+
+    #[test]
+    fn it_is_time_when_there_are_enough_or_the_oldest_has_waited_long_enough() {
+        let mut accumulator = accumulator();
+        assert_eq!(accumulator.is_due(Time(100)), None);
+        accumulator.push(part(0, 0, 1, 9), Time(100));
+        accumulator.push(part(0, 1, 2, 1), Time(104));
+        assert_eq!(accumulator.is_due(Time(104)), None);
+        assert_eq!(accumulator.is_due(Time(105)), Some(CloseReason::Age));
+        accumulator.push(part(1, 0, 1, 1), Time(104));
+        assert_eq!(accumulator.is_due(Time(104)), Some(CloseReason::Count));
+    }
+
+    #[test]
+    fn a_batch_has_whole_parts_up_to_the_limit_and_at_least_one() {
+        let mut accumulator = accumulator();
+        accumulator.push(part(0, 0, 1, 12), Time(0));
+        accumulator.push(part(1, 0, 1, 6), Time(0));
+        accumulator.push(part(2, 0, 1, 4), Time(0));
+        accumulator.push(part(3, 0, 1, 1), Time(0));
+        let sources = |batch: Vec<CreditPart>| batch.iter().map(|part| part.source).collect::<Vec<_>>();
+        assert_eq!(sources(accumulator.take()), [0]);
+        assert_eq!(sources(accumulator.take()), [1, 2]);
+        assert_eq!(sources(accumulator.take()), [3]);
+    }
+
+    #[test]
+    fn a_full_one_takes_no_more_of_a_source_so_that_a_batch_stays_one_event() {
+        let mut accumulator = accumulator();
+        accumulator.push(part(0, 0, 1, 10), Time(0));
+        accumulator.push(part(0, 1, 2, 11), Time(0));
+        assert_eq!(accumulator.take(), [part(0, 0, 1, 10)]);
+    }
+}

@@ -2,6 +2,8 @@
 //! means that old logs can no longer be read. Files are added (`LARGESSE_NEW_GOLDEN=1 cargo test -p largesse-engine
 //! --test golden` writes those that are missing) and never changed.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::fs;

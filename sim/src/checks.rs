@@ -270,7 +270,7 @@ impl World {
                 assert!(available < needed, "{told}");
                 self.check_was(shard, last, user, asset, available);
             }
-            Refusal::Unresolved(_) | Refusal::Unbalanced { .. } | Refusal::IssueLimit { .. } => {
+            Refusal::Unresolved(_) | Refusal::ZeroAmount | Refusal::Unbalanced { .. } | Refusal::IssueLimit { .. } => {
                 self.check_absent(shard, last, user, id, &told);
             }
         }

@@ -6,10 +6,13 @@ use crate::args::{Cli, Command};
 use crate::exit::Failure;
 
 pub mod account;
+pub mod audit;
+pub mod bench;
 pub mod catalog;
 pub mod config;
 pub mod dev;
 pub mod gift;
+pub mod log;
 pub mod serve;
 pub mod token;
 
@@ -23,6 +26,9 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Gift(gift) => ask(gift.run(format)),
         Command::Account(account) => ask(account.run(format)),
         Command::Catalog(catalog) => ask(catalog.run(format)),
+        Command::Audit(audit) => audit.run(format),
+        Command::Log(log) => log.run(format),
+        Command::Bench(bench) => bench.run(format),
     }
 }
 

@@ -1,5 +1,7 @@
 //! A ledger made by a real node audits clean; whatever is tampered with afterwards is found, and named by its place.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! The flusher against a log and a store in memory: what it repeats is the same, and what it gives up nobody needs.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -64,7 +66,7 @@ impl World {
         let time = Time(1_000 + self.next.get());
         let header = EventsHeader { epoch: self.epoch, number: self.records, first: self.next, count: events, time };
         self.next = header.next();
-        let done = |answer: Result<_, _>| drop(answer.unwrap());
+        let done = |answer: Result<_, _>| assert!(answer.is_ok());
         self.log.append(self.epoch, encode_events(header, &bytes), Box::new(done));
     }
 

@@ -94,10 +94,17 @@ async fn a_service_sends_in_the_name_of_a_user() {
 
 #[tokio::test]
 async fn too_much_at_once_is_told_before_anything_is_decided() {
-    let world = World::start_with(0, Default::default()).await;
-    let answer = world.send(ANN, &key(), json!({})).await;
-    answer.expect_problem("overloaded");
-    assert!(answer.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+    let world = World::start_with(1, Default::default()).await;
+    world.recharge(ANN, 1_000, "t1").await;
+    let sends: Vec<_> = (0..40).map(|_| key()).collect();
+    let answers = futures::future::join_all(sends.iter().map(|key| world.send(ANN, key, json!({})))).await;
+    let (applied, turned_away): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == StatusCode::OK);
+    assert!(!applied.is_empty() && !turned_away.is_empty(), "{} and {}", applied.len(), turned_away.len());
+    for answer in &turned_away {
+        answer.expect_problem("overloaded");
+        assert!(answer.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+    }
+    assert_eq!(world.coins(ANN).await, 1_000 - 10 * applied.len() as u64);
     world.stop().await;
 }
 

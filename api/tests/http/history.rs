@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::world::{ANN, BOB, SERVICE, World, key, token};
+use crate::world::{ANN, BOB, SERVICE, World, key, key_ahead, token};
 
 /// Follows the cursors to the end, and checks what holds for every page.
 async fn walk(world: &World, user: u64, query: &str, limit: usize) -> Vec<Value> {
@@ -36,9 +36,9 @@ fn short(items: &[Value]) -> Vec<String> {
 async fn own_events_come_newest_first_in_pages_of_any_size() {
     let world = World::start().await;
     world.recharge(ANN, 1_000, "t1").await;
-    let first = key();
+    let first = key_ahead(1);
     world.send(ANN, &first, json!({ "count": 2, "to": [2001, 2002] })).await;
-    world.send(ANN, &key(), json!({})).await;
+    world.send(ANN, &key_ahead(2), json!({})).await;
     let want = [
         "gift 10 coin -> 950",
         "points 1 point -> 5",

@@ -1,5 +1,7 @@
 //! The routers in front of a real node on embedded storage.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod assets;
 mod catalog;
 mod credentials;

@@ -76,7 +76,7 @@ async fn whoever_says_nothing_is_let_go() {
     let world = World::start().await;
     let limits = ConnectionLimits { head_timeout: Duration::from_millis(50), ..ConnectionLimits::default() };
     let served = serve(&world, limits).await;
-    for beginning in ["", "GET /healthz HTTP/1.1\r\nHost:"] {
+    for beginning in ["", "P", "GET /healthz HTTP/1.1\r\nHost:"] {
         let answer = exchange(served.address, beginning).await;
         assert!(!answer.contains("200 OK"), "{answer}");
     }

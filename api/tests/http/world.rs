@@ -15,6 +15,7 @@ use largesse_api::{ApiOptions, ApiState, admin_router, public_router};
 use largesse_engine::accumulator::AccumulatorLimits;
 use largesse_engine::catalog::{Asset, CatalogDraft, Gift, PointsRule, Rules, SendRule, Tier};
 use largesse_engine::clock::{Clock, SystemClock};
+use largesse_engine::event_id::EventId;
 use largesse_engine::flush::FlushLimits;
 use largesse_engine::ledger::{LedgerName, LedgerShape};
 use largesse_engine::log::Logs;
@@ -206,6 +207,14 @@ pub fn token_with(secret: &[u8], user: u64, seconds: i64) -> String {
 /// A fresh key with the present time.
 pub fn key() -> String {
     uuid::Uuid::now_v7().to_string()
+}
+
+/// A fresh key whose time is a few seconds ahead: histories are in the order of the keys' times.
+pub fn key_ahead(seconds: u64) -> String {
+    let time = largesse_engine::units::Time(SystemClock.now().get() + seconds * 1_000);
+    let mut random = [0; 10];
+    random.copy_from_slice(&uuid::Uuid::new_v4().as_bytes()[6..]);
+    EventId::v7(time, random).to_string()
 }
 
 /// The process has one recorder; figures of all tests add up in it.

@@ -118,7 +118,8 @@ impl Belief {
         if position < self.expected {
             return Err(Lost::Record); // Reading back has passed it, and it did not count.
         }
-        Ok(self.read_back())
+        // Who is reading already gets there.
+        Ok(if self.is_reading_back { Conclusion::Nothing } else { self.read_back() })
     }
 
     /// Durable records from where [`Conclusion::ReadBack`] said; `is_end` when nothing lies behind them.
@@ -144,7 +145,17 @@ impl Belief {
             }
         }
         if is_end {
-            self.is_reading_back = std::mem::take(&mut self.reads_again);
+            // Answers that came meanwhile may go on exactly here; then nothing lies in between.
+            while let Some(&InFlight { number, next, fate: Fate::At(at) }) = self.in_flight.front()
+                && at == self.expected
+            {
+                self.expected = at.after();
+                self.fold.next = next;
+                believed = self.believe(number);
+            }
+            // A reader may lag behind what was acknowledged; what lies at a known place will be found there.
+            let lags = self.in_flight.iter().any(|record| matches!(record.fate, Fate::At(at) if at >= self.expected));
+            self.is_reading_back = std::mem::take(&mut self.reads_again) || lags;
             let is_lost = |record: &InFlight| match record.fate {
                 Fate::Pending => false,
                 Fate::At(position) => position < self.expected,

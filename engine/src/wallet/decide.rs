@@ -87,6 +87,9 @@ pub(super) fn recharge(wallets: &Wallets, recharge: &Recharge, now: Time) -> Dec
             | WalletEvent::TransactionBound(_) => Err(Refusal::IdReused),
         };
     }
+    if said.amount.is_zero() {
+        return Err(Refusal::ZeroAmount);
+    }
     if !wallets.books.can_issue(said.asset, said.amount) {
         return Err(Refusal::IssueLimit { asset: said.asset });
     }
@@ -115,6 +118,10 @@ pub(super) fn transfer(wallets: &Wallets, transfer: &Transfer, now: Time) -> Dec
             | WalletEvent::CreditsApplied(_)
             | WalletEvent::TransactionBound(_) => Err(Refusal::IdReused),
         };
+    }
+    let mut amounts = said.debits.iter().map(|(_, amount)| amount).chain(said.credits.iter().map(|it| &it.amount));
+    if amounts.any(|amount| amount.is_zero()) {
+        return Err(Refusal::ZeroAmount);
     }
     for (asset, (debits, credits)) in said.sums().iter() {
         if debits != credits && !transfer.may_issue {
@@ -176,6 +183,12 @@ impl Wallets {
                     "wallet-{} and {} disagree at event {}: sent {:?}, received {received:?}; something between them \
                      was lost or doubled",
                     part.source, self.shard, part.after, part.before
+                )));
+            }
+            if let Some(stranger) = part.credits.iter().find(|credit| !self.is_mine(credit.user)) {
+                return Decision::Impossible(Impossible(format!(
+                    "wallet-{} sent {} a credit of user {}, who does not live there",
+                    part.source, self.shard, stranger.user
                 )));
             }
             sources.push(SourceApplied {

@@ -56,6 +56,8 @@ pub enum Refusal {
     IdTooOld { oldest: Time },
     #[error(transparent)]
     Unresolved(#[from] Unresolved),
+    #[error("an amount of 0 changes nothing")]
+    ZeroAmount,
     #[error("credits and debits of asset {asset} differ")]
     Unbalanced { asset: AssetId },
     #[error("{available} is less than {needed}")]

@@ -9,3 +9,4 @@ mod model;
 mod money;
 mod relay;
 mod waiting;
+mod window;

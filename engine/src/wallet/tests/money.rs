@@ -263,3 +263,16 @@ fn a_whole_batch_to_one_receiver_adds_up() {
         "#]],
     );
 }
+
+#[test]
+fn an_amount_of_zero_is_refused() {
+    check(
+        "recharge t1 ann 100; recharge t2 ann 0; move m1 ann coin:0 > gus:coin:0; move m2 ann coin:5 > gus:coin:5 gus:diamond:0",
+        expect![[r#"
+            t1 ok: event 1, total 100, balance 100
+            t2 refused: an amount of 0 changes nothing
+            m1 refused: an amount of 0 changes nothing
+            m2 refused: an amount of 0 changes nothing
+        "#]],
+    );
+}

@@ -379,3 +379,50 @@ fn a_store_that_is_ahead_of_the_log_stops_the_shard() {
         wallet-0 stops: the store has a balance of user 96737 from event 9 of wallet-0, whose log ends at 0: the log lost records
     "#]].assert_eq(&teller.told);
 }
+
+fn anyone_can_append() -> Setup {
+    Setup { fencing: crate::log::Fencing::ByPosition, ..Setup::default() }
+}
+
+#[test]
+fn where_anyone_can_append_reads_and_refusals_wait_for_a_record_of_their_own() {
+    let mut teller = Teller::new(anyone_can_append());
+    teller.run("recharge t1 ann 10; hold log; read ann");
+    assert_eq!(teller.world.hosts[0].appends.len(), 1, "an idle shard appends an empty record");
+    teller.run("say not yet; go log; hold log; gift g1 ann x1 @11 > gus");
+    teller.run("say not yet; go log; hold log; find ann g1; say not yet; go log");
+    // What is decided with an event rests on the event's record.
+    teller.run("hold log; gift g1 ann x1 @1 > gus & read ann & gift g2 ann x1 @11 > gus");
+    assert_eq!(teller.world.hosts[0].appends.len(), 1);
+    teller.run("say not yet; go log; restart 0; read ann");
+    expect![[r#"
+        t1 ok: event 1, total 10, balance 10
+        -- not yet
+        read ann as of 1: coin 10
+        -- not yet
+        g1 refused: 10 is less than 11
+        -- not yet
+        find g1 not found at 1000000000
+        -- not yet
+        g1 ok: event 2, total 1, balance 9
+        read ann as of 2: coin 9
+        g2 refused: 9 is less than 11
+        read ann as of 2: coin 9
+    "#]]
+    .assert_eq(&teller.told);
+}
+
+#[test]
+fn where_anyone_can_append_an_owner_that_was_replaced_answers_nobody() {
+    let mut teller = Teller::new(anyone_can_append());
+    teller.run("recharge t1 ann 10");
+    // Another process claims the shard. This owner does not know, and is asked for a balance.
+    teller.world.hosts[0].log.put(&crate::record::encode_claim(crate::wallet::tests::disk::claim(99)));
+    teller.run("read ann; say it stops");
+    expect![[r#"
+        t1 ok: event 1, total 10, balance 10
+        wallet-0 stops: another owner claimed the shard at 2
+        -- it stops
+    "#]]
+    .assert_eq(&teller.told);
+}

@@ -4,6 +4,7 @@
 //! all of them laid end to end. `format` has the bytes, `writer` group commit, `keeper` the segments' coming and going,
 //! `scan` what happens when a log is opened, `index` and `read` how records are found again.
 
+pub mod follow;
 mod format;
 mod index;
 mod inspect;
