@@ -67,7 +67,7 @@ async fn every_command_answers_in_json_and_for_people() {
         ("account get 3001", &["ASSET", "coin", "100000"]),
         ("account history 3001", &["recharge", "gift", "2001 2002"]),
         ("catalog list", &["Rose", "玫瑰"]),
-        ("config print", &["[ledger]", "wallet-shards = 256"]),
+        ("config print", &["[ledger]", "wallet-shards = 16"]),
     ] {
         let shown = table(data, line);
         for word in words {

@@ -215,7 +215,7 @@ impl Drop for Mount {
 
 #[tokio::test]
 async fn a_read_only_folder_is_refused_and_left_alone() {
-    let Some(mount) = Mount::tmpfs("200m") else { return };
+    let Some(mount) = Mount::tmpfs("400m") else { return };
     let data = mount.path().join("data");
     let server = Launch::dev(&data).ready().await;
     let left = roses(&server.client, "a", 5).await;
@@ -281,9 +281,18 @@ async fn assert_paid(client: &Client, paid: &[String], is_exact: bool) {
     until("all gifts have arrived", PATIENCE, all_arrived).await;
 }
 
+/// Takes all the room that is left.
+fn fill_disk(dir: &Path) {
+    use std::io::Write;
+    let mut file = File::create(dir.join("filler")).unwrap();
+    let block = vec![0x5a; 1 << 20];
+    while file.write_all(&block).is_ok() {}
+    while file.write_all(&block[..4_096]).is_ok() {}
+}
+
 #[tokio::test]
 async fn a_full_disk_refuses_and_loses_nothing() {
-    let Some(mount) = Mount::tmpfs("24m") else { return };
+    let Some(mount) = Mount::tmpfs("400m") else { return };
     let data = mount.path().join("data");
     let hosts: Vec<u64> = (2001..2017).collect();
     let more = "[log]\nsegment-bytes = \"2 MiB\"\nbytes-max = \"256 MiB\"\n[engine]\nflush-every = \"50 ms\"";
@@ -293,13 +302,15 @@ async fn a_full_disk_refuses_and_loses_nothing() {
     server.client.recharge(SENDER, 10_000_000, "first").await.ok();
 
     let mut paid = Vec::new();
+    fill_disk(mount.path());
     let refusals = fill(&server.client, &mut paid, 200).await;
     println!("{} gifts were paid before the disk was full, {} refused", paid.len(), refusals.len());
     for refusal in &refusals {
         assert_eq!((refusal.status.as_u16(), refusal.code()), (503, "overloaded"), "{}", refusal.body);
         assert!(refusal.retry_after.is_some(), "{}", refusal.body);
     }
-    mount.remount("size=200m");
+    assert_paid(&server.client, &paid, false).await;
+    mount.remount("size=900m");
     if let Some(status) = server.process.has_ended() {
         // Allowed only with a word on why.
         let said = server.stderr();
