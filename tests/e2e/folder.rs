@@ -309,7 +309,6 @@ async fn a_full_disk_refuses_and_loses_nothing() {
         assert_eq!((refusal.status.as_u16(), refusal.code()), (503, "overloaded"), "{}", refusal.body);
         assert!(refusal.retry_after.is_some(), "{}", refusal.body);
     }
-    assert_paid(&server.client, &paid, false).await;
     mount.remount("size=900m");
     if let Some(status) = server.process.has_ended() {
         // Allowed only with a word on why.
@@ -336,5 +335,38 @@ async fn a_full_disk_refuses_and_loses_nothing() {
     server.stop();
     let server = Launch::serve(&data, &config).ready().await;
     assert_eq!(server.client.coins(2001).await, server.client.coins(2016).await);
+    server.stop();
+}
+
+/// The log may take little, and the flusher comes seldom: the door closes, and opens again when the store has caught up.
+#[tokio::test]
+async fn a_full_log_refuses_until_the_flusher_has_caught_up() {
+    let scratch = Scratch::new();
+    let hosts: Vec<u64> = (2001..2017).collect();
+    let more = "[log]\nsegment-bytes = \"2 MiB\"\nbytes-max = \"8 MiB\"\n[engine]\nflush-every = \"5 s\"";
+    let config = Config { more: more.into(), ..Config::new(&hosts) };
+    let server = Launch::serve(&scratch.data(), &config).ready().await;
+    let client = &server.client;
+    client.apply_catalog(|_| ()).await;
+    client.recharge(SENDER, 10_000_000, "first").await.ok();
+    let mut paid = Vec::new();
+    for round in 0..2 {
+        let refusals = fill(client, &mut paid, 1_000).await;
+        println!("round {round}: {} gifts were paid in all, then {} refused", paid.len(), refusals.len());
+        assert!(refusals.len() >= 1_000, "the log never filled up");
+        for refusal in &refusals {
+            assert_eq!((refusal.status.as_u16(), refusal.code()), (503, "overloaded"), "{}", refusal.body);
+        }
+        let opens = || async {
+            let body = json!({"gift_id": 1, "count": 1, "to": hosts});
+            client.gift(SENDER, &format!("again-{round}"), &body).await.status.is_success().then_some(())
+        };
+        until("the door opens again", PATIENCE, opens).await;
+        paid.push(format!("again-{round}"));
+    }
+    let size: u64 =
+        fs::read_dir(scratch.data().join("wal")).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    assert!(size <= 8 << 20, "the log takes {size} bytes");
+    assert_paid(client, &paid, true).await;
     server.stop();
 }
