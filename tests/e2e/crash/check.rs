@@ -8,7 +8,7 @@ use largesse_engine::event_id::CallerKey;
 use serde_json::Value;
 
 use super::player::{Book, Done, without_replayed};
-use crate::harness::{As, Call, Client, until};
+use crate::harness::{As, Call, Client, largesse, until};
 
 const SETTLED_WITHIN: Duration = Duration::from_secs(20);
 /// Receipts looked up one by one per player, besides all that were ever in doubt.
@@ -119,4 +119,10 @@ async fn received(client: &Client, books: &[Book], host: u64) {
 }
 
 /// The stopped folder passes the audit.
-pub fn audit(_data: &Path) {}
+pub fn audit(data: &Path) {
+    let ran = largesse().args(["audit", "-o", "json", "--data"]).arg(data).output().unwrap();
+    let (told, said) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert_eq!(ran.status.code(), Some(0), "{told}{said}");
+    let told: Value = serde_json::from_str(&told).unwrap();
+    println!("audit: {told}");
+}
