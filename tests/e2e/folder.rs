@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Client, Config, Ended, Launch, Scratch, until};
+use crate::harness::{Answer, As, Call, Client, Config, Ended, Launch, Scratch, largesse, until};
 
 const SENDER: u64 = 3001;
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -235,7 +235,7 @@ async fn a_read_only_folder_is_refused_and_left_alone() {
 }
 
 /// Gifts under keys `full-N` from `first` on, until `enough` were refused in a row; how many were sent, how many paid.
-async fn fill(client: &Client, paid: &mut Vec<String>, refused_max: usize) -> Vec<crate::harness::Answer> {
+async fn fill(client: &Client, paid: &mut Vec<String>, refused_max: usize) -> Vec<Answer> {
     // Long keys and many receivers make much log of few gifts.
     let to: Vec<u64> = (2001..2017).collect();
     let body = json!({"gift_id": 1, "count": 1, "to": to});
@@ -245,7 +245,7 @@ async fn fill(client: &Client, paid: &mut Vec<String>, refused_max: usize) -> Ve
         let keys: Vec<_> =
             (number..number + SENT_AT_ONCE).map(|number| format!("full-{number}-{}", "x".repeat(100))).collect();
         let answers = futures::future::join_all(keys.iter().map(|key| {
-            let call = crate::harness::Call::post(crate::harness::As::Viewer(SENDER), "/v1/rooms/1001/gifts", &body);
+            let call = Call::post(As::Viewer(SENDER), "/v1/rooms/1001/gifts", &body);
             let call = call.key(key);
             async move { client.try_call(&call).await }
         }));
@@ -271,7 +271,7 @@ async fn assert_paid(client: &Client, paid: &[String], is_exact: bool) {
         assert_eq!(coins, 10_000_000 - spent, "what was refused was not paid");
     }
     for key in paid.iter().step_by(50).chain(paid.iter().rev().take(100)) {
-        let call = crate::harness::Call::get(crate::harness::As::Viewer(SENDER), format!("/v1/gifts/{key}"));
+        let call = Call::get(As::Viewer(SENDER), format!("/v1/gifts/{key}"));
         assert_eq!(client.call(call).await.ok()["total"], 16, "{key}");
     }
     let all_arrived = || async {
@@ -370,4 +370,26 @@ async fn a_full_log_refuses_until_the_flusher_has_caught_up() {
     assert!(size <= 8 << 20, "the log takes {size} bytes");
     assert_paid(client, &paid, true).await;
     server.stop();
+}
+
+#[tokio::test]
+async fn balances_are_derived_again_from_the_log_alone() {
+    let scratch = Scratch::new();
+    let server = Launch::dev(&scratch.data()).ready().await;
+    let left = roses(&server.client, "a", 30).await;
+    let before = server.client.history(SENDER, "sent", "gift").await.0;
+    assert_eq!(before.len(), 30);
+    server.stop();
+    // All rows are gone: they were only ever a view of the log.
+    fs::remove_dir_all(scratch.data().join("store")).unwrap();
+    let server = Launch::dev(&scratch.data()).ready().await;
+    assert_has_roses(&server.client, "a", 30, left).await;
+    let rows = || async {
+        let history = server.client.history(SENDER, "sent", "gift").await.0;
+        (history == before).then_some(())
+    };
+    until("the rows are written again", PATIENCE, rows).await;
+    server.stop();
+    let audit = largesse().arg("audit").arg("--data").arg(scratch.data()).output().unwrap();
+    assert!(audit.status.success(), "{}", String::from_utf8_lossy(&audit.stderr));
 }

@@ -9,3 +9,5 @@ mod folder;
 mod harness;
 mod readme;
 mod retry;
+mod shim;
+mod slow_disk;
