@@ -73,6 +73,7 @@ pub async fn start(config: &Config) -> Result<Running, Failure> {
     let node = Node::start(node_options(config, shape), logs.clone(), Arc::new(store), clock).await;
     let node = node.map_err(Failure::new)?;
     let state = ApiState::new(node.service(), api_options(config, auth), metrics).map_err(Failure::new)?;
+    state.readiness.also_ask(node.readiness());
     let (stop, _) = watch::channel(false);
     let limits = ConnectionLimits {
         connections_max: config.http.connections_max,

@@ -78,7 +78,7 @@ pub struct Node {
     service: Service,
     wallets: Arc<LocalWallets>,
     control: Arc<Door<ControlMachine>>,
-    healths: Vec<watch::Receiver<ShardHealth>>,
+    healths: Vec<(ShardId, watch::Receiver<ShardHealth>)>,
     flushed: Vec<(ShardId, watch::Receiver<Flushed>)>,
     relays: Vec<ractor::ActorRef<RelayMsg>>,
     owners: Vec<JoinHandle<()>>,
@@ -140,7 +140,7 @@ impl Node {
             service,
             wallets,
             control,
-            healths: healths.into_iter().map(|(_, health)| health).collect(),
+            healths,
             flushed: starting.flushed,
             relays: relay_actors,
             owners: starting.owners,
@@ -154,14 +154,20 @@ impl Node {
         self.service.clone()
     }
 
-    /// Whether every shard serves.
-    pub fn is_ready(&self) -> bool {
-        self.healths.iter().all(|health| *health.borrow() == ShardHealth::Serving)
-    }
-
-    /// Shards that do not serve, and why.
-    pub fn unhealthy(&self) -> Vec<ShardHealth> {
-        self.healths.iter().map(|health| health.borrow().clone()).filter(|h| *h != ShardHealth::Serving).collect()
+    /// A question that can be asked again and again: does every shard serve? The error names those that do not.
+    pub fn readiness(&self) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
+        let healths = self.healths.clone();
+        move || {
+            let told = |(shard, health): &(ShardId, watch::Receiver<ShardHealth>)| match &*health.borrow() {
+                ShardHealth::Serving => None,
+                ShardHealth::Starting => Some(format!("{shard} is starting")),
+                ShardHealth::Retrying(why) => Some(format!("{shard} has no owner: {why}")),
+                ShardHealth::Halted(why) => Some(format!("{shard} halted: {why}")),
+                ShardHealth::Stopped => Some(format!("{shard} has stopped")),
+            };
+            let unready: Vec<_> = healths.iter().filter_map(told).collect();
+            if unready.is_empty() { Ok(()) } else { Err(unready.join("; ")) }
+        }
     }
 
     /// How far the store is behind each shard's log: last event there and here.
