@@ -26,7 +26,8 @@ pub trait Store: Send + Sync + 'static {
         keys: Vec<(UserId, EventId)>,
     ) -> BoxFuture<'_, Result<Vec<Option<StoredEvent>>, StoreError>>;
 
-    /// Writes rows and then, when all of them are safe, the checkpoint. An older checkpoint than the stored one changes nothing.
+    /// Writes rows and then, when all of them are safe, the checkpoint. Both parts of a checkpoint only go forward, each by
+    /// itself: see [`Checkpoint::over`].
     fn write(&self, batch: FlushBatch) -> BoxFuture<'_, Result<(), StoreError>>;
 
     fn checkpoint(&self, shard: ShardId) -> BoxFuture<'_, Result<Option<Checkpoint>, StoreError>>;
@@ -159,6 +160,27 @@ pub struct Checkpoint {
     pub time: Time,
     /// Encoded by the state machine.
     pub state: Vec<u8>,
+}
+
+impl Checkpoint {
+    /// How far its rows are.
+    pub fn progress(&self) -> (Seq, Position) {
+        (self.fold.next, self.position)
+    }
+
+    /// What is stored once this was written over `stored`: the rows' part of whichever is further, and the relays' part of
+    /// whichever is further. Flushers on two nodes may each be ahead in one of them, and the log is cut at the relays'
+    /// part: an owner that found it moved back could never read its log again.
+    pub fn over(mut self, mut stored: Checkpoint) -> Checkpoint {
+        if stored.relay_position > self.relay_position {
+            (self.relay_position, self.relay_fold) = (stored.relay_position, stored.relay_fold);
+        }
+        if stored.progress() > self.progress() {
+            (stored.relay_position, stored.relay_fold) = (self.relay_position, self.relay_fold);
+            return stored;
+        }
+        self
+    }
 }
 
 #[derive(Clone, Debug)]

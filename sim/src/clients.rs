@@ -32,6 +32,8 @@ pub struct Operation {
     /// What the client was told, first of all.
     pub applied: Option<Applied>,
     pub refused: Option<Refusal>,
+    /// Until then some attempt of it may still be decided.
+    pub open_until: Time,
     /// While everything settles it is not tried again before then, in microseconds of the world.
     pub quiet_until: u64,
     /// What the final look at its id brought, once everything had settled.
@@ -114,7 +116,7 @@ impl Operation {
             Said::Recharge(said) => said.id(),
             Said::Gift(..) | Said::Transfer(..) => id,
         };
-        Operation { user, id, said, is_bound: false, applied: None, refused: None, quiet_until: 0, found: None }
+        Operation { user, id, said, is_bound: false, applied: None, refused: None, open_until: Time::ZERO, quiet_until: 0, found: None }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use largesse_engine::codec;
 use largesse_engine::machine::Machine;
-use largesse_engine::shard::recover::READ_BYTES;
 use largesse_engine::units::{Seq, ShardId};
 
 use crate::world::World;
@@ -26,6 +25,9 @@ impl World {
                 next_look = self.now + 50_000;
             }
         }
+        // A few ticks more, for what is done only now and then.
+        let until = self.now + 300_000;
+        while self.step(until) {}
         self.check_end();
     }
 
@@ -66,14 +68,6 @@ impl World {
             let is_mine = event.is_some_and(|event| operation.is_same_event(&event.event));
             if operation.applied.is_some() {
                 assert!(is_mine, "user {} was told that {} is applied", operation.user, operation.id);
-            } else if is_mine {
-                let refused = operation.refused;
-                assert!(
-                    matches!(refused, Some(largesse_engine::wallet::outcome::Refusal::IdTooOld { .. })),
-                    "{} of user {} is applied, and its client was told {refused:?}",
-                    operation.id,
-                    operation.user
-                );
             }
             let found = operation.found.expect("everything has settled");
             assert_eq!(found, event.is_some(), "whether {} of user {} is found", operation.id, operation.user);
@@ -107,7 +101,6 @@ impl World {
 
     /// I6 replay: the owner, and whoever folds the whole log from its start, have the same books.
     fn check_owner(&mut self, shard: ShardId) {
-        let _ = READ_BYTES;
         let books = codec::encode(self.truth.shard(shard).books_now());
         let (wallets_max, place) = (self.swarm.wallets_max, usize::from(shard.index));
         let last = self.truth.shard(shard).last();

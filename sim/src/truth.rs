@@ -24,8 +24,9 @@ pub struct Truth {
     pub shards: Vec<ShardTruth>,
     /// Deadline of each attempt, by the trace that it carries into its event.
     pub deadlines: Vec<Time>,
-    /// Ids that were said to be in no event, finally: no attempt with a deadline before this time may succeed.
-    pub finals: BTreeMap<(UserId, EventId), Time>,
+    /// Ids that were said to be in no event: no attempt among those made so far may succeed if its deadline lies before
+    /// this time.
+    pub finals: BTreeMap<(UserId, EventId), (Time, usize)>,
 }
 
 pub struct ShardTruth {
@@ -139,9 +140,9 @@ impl Truth {
         let attempt = usize::try_from(u128::from_le_bytes(trace)).expect("attempts are few");
         let deadline = self.deadlines[attempt];
         assert!(at <= deadline, "attempt {attempt} was decided at {at}, past its deadline {deadline}");
-        if let Some(said) = self.finals.get(&key) {
+        if let Some((said, attempts)) = self.finals.get(&key) {
             assert!(
-                deadline >= *said,
+                attempt >= *attempts || deadline >= *said,
                 "I4 durable answers: {} of user {} was finally in no event at {said}, and attempt {attempt} with the \
                  deadline {deadline} made one at {at}",
                 key.1,

@@ -276,6 +276,9 @@ impl World {
     /// Claims the shard after a while, if this node is to own it and does not.
     fn seek(&mut self, node: usize, shard: ShardId, after: u64) {
         let life = self.life(node);
+        if !self.nodes[node].is_up {
+            return;
+        }
         let seat = &mut self.nodes[node].seats[usize::from(shard.index)];
         if seat.wants && !seat.is_claim_due && seat.owner.number().is_none() {
             seat.is_claim_due = true;
@@ -286,6 +289,9 @@ impl World {
     fn seek_flusher(&mut self, node: usize, shard: ShardId, after: u64) {
         let life = self.life(node);
         let everywhere = self.swarm.flush_everywhere;
+        if !self.nodes[node].is_up {
+            return;
+        }
         let seat = &mut self.nodes[node].seats[usize::from(shard.index)];
         if (seat.wants || everywhere) && seat.flusher.is_none() && !seat.is_flusher_due {
             seat.is_flusher_due = true;
@@ -894,6 +900,10 @@ impl World {
             return;
         }
         let parts = Accumulator::take(&mut relay.accumulator);
+        self.trace.note(self.now, || {
+            let told = |part: &CreditPart| format!("wallet-{} ({}, {}]", part.source, part.after, part.up_to);
+            format!("n{node} sends to {destination}: {}", parts.iter().map(told).collect::<Vec<_>>().join(" "))
+        });
         self.numbers += 1;
         let key = self.numbers;
         self.nodes[node].relays[usize::from(destination.index)].sending = Some(key);
@@ -1058,6 +1068,10 @@ impl World {
             let keeper = *self.rng.pick(&wanting);
             for (node, of) in self.nodes.iter_mut().enumerate() {
                 of.seats[place].wants = node == keeper;
+                if node != keeper {
+                    // By now everybody agrees on who owns what.
+                    of.seats[place].owner = Owner::None;
+                }
             }
             self.seek(keeper, shard, 1);
         }

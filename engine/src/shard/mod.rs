@@ -98,6 +98,8 @@ pub struct Shard<M: Machine, R> {
     missing: Vec<M::Need>,
     /// Somebody waits for an own record that came after them.
     wants_proof: bool,
+    /// A contradiction, and the own record that has to be believed before it counts as one.
+    suspicion: Option<(Impossible, u64)>,
     is_stopped: bool,
 }
 
@@ -138,6 +140,7 @@ impl<M: Machine, R> Shard<M, R> {
             effects: Vec::new(),
             missing: Vec::new(),
             wants_proof: false,
+            suspicion: None,
             is_stopped: false,
         }
     }
@@ -198,7 +201,7 @@ impl<M: Machine, R> Shard<M, R> {
 
     /// The store's answer to a need, or that it could not be asked.
     pub fn arrived(&mut self, need: &M::Need, row: Option<M::Row>) {
-        if self.is_stopped {
+        if self.is_frozen() {
             return;
         }
         let Some(row) = row else {
@@ -216,7 +219,7 @@ impl<M: Machine, R> Shard<M, R> {
                 self.machine.released(need);
             }
             Ok(false) => self.effects.push(Effect::Fetch(vec![need.clone()])),
-            Err(impossible) => self.stop(impossible.into()),
+            Err(impossible) => self.suspect(impossible),
         }
     }
 
@@ -226,12 +229,12 @@ impl<M: Machine, R> Shard<M, R> {
     }
 
     pub fn signal(&mut self, signal: M::Signal, now: Time) {
-        if self.is_stopped {
+        if self.is_frozen() {
             return;
         }
         match self.machine.signal(signal, now) {
             Ok(output) => self.output(output),
-            Err(impossible) => self.stop(impossible.into()),
+            Err(impossible) => self.suspect(impossible),
         }
     }
 
@@ -241,7 +244,7 @@ impl<M: Machine, R> Shard<M, R> {
     }
 
     pub fn tick(&mut self, now: Time) {
-        if !self.is_stopped {
+        if !self.is_frozen() {
             let output = self.machine.tick(now);
             self.output(output);
         }
@@ -251,7 +254,7 @@ impl<M: Machine, R> Shard<M, R> {
     pub fn pump(&mut self, now: Time) {
         self.time = self.time.max(now);
         self.wake_late();
-        while !self.is_stopped && self.belief.in_flight() < self.limits.records_in_flight && self.has_work() {
+        while !self.is_frozen() && self.belief.in_flight() < self.limits.records_in_flight && self.has_work() {
             self.build_record();
         }
         self.answer();
@@ -264,7 +267,7 @@ impl<M: Machine, R> Shard<M, R> {
     /// One record of what is in the inbox, as far as it fits.
     fn build_record(&mut self) {
         let appended = self.appended;
-        while self.appended == appended && !self.is_stopped {
+        while self.appended == appended && !self.is_frozen() {
             let Some(work) = self.inbox.pop_front() else { break };
             match work {
                 Work::Batch(reply, commands) => self.run_batch(reply, commands),
@@ -373,7 +376,7 @@ impl<M: Machine, R> Shard<M, R> {
             }
             Decision::New(event) => self.accept(command, &event),
             Decision::Impossible(impossible) => {
-                self.stop(impossible.into());
+                self.suspect(impossible);
                 self.machine.undecided(Undecided::Overloaded)
             }
         }
@@ -420,6 +423,9 @@ impl<M: Machine, R> Shard<M, R> {
             Ok(Conclusion::Nothing) => {}
             Ok(Conclusion::ReadBack(from)) => self.effects.push(Effect::ReadBack(from)),
             Ok(Conclusion::Believed { number, last }) => {
+                if let Some((impossible, _)) = self.suspicion.take_if(|(_, proof)| *proof <= number) {
+                    return self.stop(impossible.into());
+                }
                 self.gate.open_to(number);
                 let output = self.machine.durable(last, now);
                 self.answer();
@@ -447,6 +453,25 @@ impl<M: Machine, R> Shard<M, R> {
                 place += 1;
             }
         }
+    }
+
+    /// Something contradicts what this owner knows. Where anyone can append to the log, it may simply have been replaced
+    /// and not know it yet: then the store and its neighbours know events that it does not. So first it proves that it is
+    /// the owner still, by a record of its own that comes after the contradiction, and decides nothing meanwhile.
+    fn suspect(&mut self, impossible: Impossible) {
+        match self.fencing {
+            Fencing::ByLog => self.stop(impossible.into()),
+            Fencing::ByPosition if self.suspicion.is_none() => {
+                self.seal();
+                self.suspicion = Some((impossible, self.appended));
+            }
+            Fencing::ByPosition => {}
+        }
+    }
+
+    /// Nothing is decided any more.
+    fn is_frozen(&self) -> bool {
+        self.is_stopped || self.suspicion.is_some()
     }
 
     fn stop(&mut self, why: Stop) {

@@ -42,12 +42,6 @@ pub async fn recover<M: Machine>(
     }
     machine.restore(checkpoint.as_ref())?;
     let mut replay = Replay::new(shard, epoch, checkpoint.as_ref());
-    match checkpoint.and_then(|checkpoint| checkpoint.fold.epoch) {
-        Some(newer) if newer > epoch => return Err(RecoverError::Fenced(newer)),
-        // The flusher was quick: it has read this very claim, and nothing that counts can lie behind it yet.
-        Some(same) if same == epoch => replay.is_done = replay.position.get() > epoch.get(),
-        Some(_) | None => {}
-    }
     while !replay.is_done {
         let entries = log.read(replay.position, READ_BYTES).await?;
         if entries.is_empty() {

@@ -152,8 +152,8 @@ impl Outbox {
     ) -> Result<Outgoing, Box<Disagreement>> {
         let source = self.source;
         let lane = &mut self.lanes[usize::from(destination)];
-        if answer.watermark < lane.acknowledged && lane.is_anchored {
-            return Ok(Vec::new()); // Overtaken by a later answer.
+        if lane.is_overtaken(answer) {
+            return Ok(Vec::new());
         }
         lane.trim(answer).map_err(|sent| {
             Box::new(Disagreement {
@@ -280,33 +280,40 @@ impl Lane {
         }
     }
 
+    /// Whether the destination has said something later already: to this owner or, which the checkpoint shows, to one
+    /// before it, whose answers may still be under way.
+    fn is_overtaken(&self, answer: &Acknowledged) -> bool {
+        let (known, total) = match self.held.front().filter(|_| !self.is_anchored) {
+            Some(first) => (Seq(first.first.0 - 1), &first.part.before),
+            None => (self.acknowledged, &self.acknowledged_total),
+        };
+        if self.is_anchored {
+            return answer.watermark < known;
+        }
+        let is_within = |(asset, sum): (AssetId, &u128)| total.get(asset).is_some_and(|total| sum <= total);
+        answer.watermark <= known && answer.received != *total && answer.received.iter().all(is_within)
+    }
+
     /// Drops what the watermark covers, or tells what was sent where it should have been received.
     fn trim(&mut self, answer: &Acknowledged) -> Result<(), RunningTotal> {
         let (mut reached, mut total) = (self.acknowledged, self.acknowledged_total.clone());
-        let parts = |lane: &mut Lane| {
-            if lane.sent.is_empty() { std::mem::take(&mut lane.held) } else { std::mem::take(&mut lane.sent) }
-        };
-        let was_sent = !self.sent.is_empty();
-        let mut rest = parts(self);
-        if let Some(first) = rest.front().filter(|_| !self.is_anchored) {
+        if let Some(first) = self.held.front().filter(|_| !self.is_anchored) {
             // What lies before the oldest part that was read again has been acknowledged before the restart.
             (reached, total) = (answer.watermark.min(Seq(first.first.0 - 1)), first.part.before.clone());
         }
-        while let Some(part) = rest.front().filter(|part| part.part.up_to <= answer.watermark) {
+        let is_covered = |part: &mut Part| part.part.up_to <= answer.watermark;
+        // An owner before may have sent more than this one has: what is still held can be covered as well.
+        while let Some(part) = self.sent.pop_front_if(is_covered).or_else(|| match self.sent.is_empty() {
+            true => self.held.pop_front_if(is_covered),
+            false => None,
+        }) {
             (reached, total) = (part.part.up_to, part.part.after_total());
-            rest.pop_front();
-        }
-        let is_first = !self.is_anchored;
-        if let Some(first) = rest.front_mut().filter(|_| is_first) {
-            first.part.after = answer.watermark;
-        }
-        if was_sent {
-            self.sent = rest
-        } else {
-            self.held = rest
         }
         if reached != answer.watermark || total != answer.received {
             return Err(total);
+        }
+        if let Some(first) = self.held.front_mut().filter(|_| !self.is_anchored) {
+            first.part.after = answer.watermark;
         }
         (self.acknowledged, self.acknowledged_total) = (reached, total);
         self.is_anchored = true;

@@ -8,5 +8,6 @@ mod ids;
 mod model;
 mod money;
 mod relay;
+mod replaced;
 mod waiting;
 mod window;

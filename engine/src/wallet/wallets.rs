@@ -46,7 +46,12 @@ pub struct Wallets {
     /// Seq of the last event.
     pub(super) last: Seq,
     pub(super) time: Time,
+    /// Seq of the last event that the log has for sure.
+    durable: Seq,
+    /// What the store has, of what is durable.
     flushed: Seq,
+    /// What the store is said to have; the log's answer about the last of it may still be on its way.
+    stored: Seq,
 }
 
 /// All that one user has. Only the whole of it may be decided on.
@@ -111,7 +116,9 @@ impl Wallets {
             outbox: Outbox::new(shard.index, shape),
             last: Seq::NONE,
             time: Time::ZERO,
+            durable: Seq::NONE,
             flushed: Seq::NONE,
+            stored: Seq::NONE,
         }
     }
 
@@ -127,9 +134,11 @@ impl Wallets {
         &self.window
     }
 
-    /// Every event up to here has been acknowledged by all it went to. Never beyond the last event: those to come have not.
+    /// Every event up to here has been acknowledged by all it went to. Never beyond what is durable: to an owner that was
+    /// replaced, what it decided since is another event in the log than in its memory.
     pub fn settled(&self) -> Seq {
-        self.outbox.first_unsettled().map_or(self.last, |first| Seq(first.get() - 1))
+        let acknowledged = self.outbox.first_unsettled().map_or(self.durable, |first| Seq(first.get() - 1));
+        acknowledged.min(self.durable)
     }
 
     /// Wallets in memory.
@@ -185,15 +194,21 @@ impl Wallets {
     }
 
     fn misses_receipt(&self, user: UserId, id: EventId) -> bool {
+        // One that is too old is refused unless memory happens to know it.
+        let is_too_old = id.time().is_some_and(|time| time < self.oldest());
+        !is_too_old && self.misses_event(user, id)
+    }
+
+    /// Whether only the store can tell what came of an id, however old it is.
+    fn misses_event(&self, user: UserId, id: EventId) -> bool {
         if self.window.is_certain(id) {
             return false;
         }
-        let is_too_old = id.time().is_some_and(|time| time < self.oldest());
         let is_answered = self
             .asked_receipts
             .get(&(user, id))
             .is_some_and(|asked| asked.answer.is_some() && asked.evictions == self.window.evictions());
-        !is_too_old && !is_answered && !self.window.contains(user, id)
+        !is_answered && !self.window.contains(user, id)
     }
 
     /// Ids from before this are refused.
@@ -291,6 +306,7 @@ impl Wallets {
         if asked.evictions != evictions && stored.is_none() {
             // The id may have left the window after the store was read.
             asked.evictions = evictions;
+            asked.answer = None;
             return Ok(false);
         }
         asked.evictions = evictions;
@@ -357,7 +373,12 @@ impl Machine for Wallets {
                 wallet(*user);
                 None
             }
-            WalletCommand::FindReceipt { user, id } => Some((*user, *id)),
+            WalletCommand::FindReceipt { user, id } => {
+                if self.misses_event(*user, *id) {
+                    missing.push(WalletNeed::Receipt(*user, *id));
+                }
+                None
+            }
             WalletCommand::BindTransaction(bind) => Some((UserId::NOBODY, bind.said.id())),
         };
         if let Some((user, id)) = key
@@ -508,6 +529,8 @@ impl Machine for Wallets {
     }
 
     fn durable(&mut self, seq: Seq, now: Time) -> Option<Outgoing> {
+        self.durable = self.durable.max(seq);
+        self.flushed = self.stored.min(self.durable);
         Some(self.outbox.durable(seq, now)).filter(|outgoing| !outgoing.is_empty())
     }
 
@@ -517,7 +540,8 @@ impl Machine for Wallets {
     }
 
     fn flushed(&mut self, seq: Seq, now: Time) {
-        self.flushed = self.flushed.max(seq);
+        self.stored = self.stored.max(seq);
+        self.flushed = self.stored.min(self.durable);
         self.window.evict(self.flushed, now);
         self.evict_wallets();
     }
@@ -540,7 +564,7 @@ impl Machine for Wallets {
             return Err(Impossible(format!("the checkpoint of {} is of another number of shards", self.shard)));
         }
         self.last = Seq(checkpoint.fold.next.get() - 1);
-        self.flushed = self.last;
+        (self.durable, self.flushed, self.stored) = (self.last, self.last, self.last);
         self.time = checkpoint.time;
         // Whatever was accepted before the checkpoint may have left memory with the process that accepted it.
         let floor = checkpoint.time.plus_millis(ID_AHEAD_MILLIS);

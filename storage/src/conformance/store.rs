@@ -32,6 +32,7 @@ macro_rules! store_conformance {
             users_and_shards_do_not_mix,
             balances_only_go_forward,
             checkpoints_only_go_forward,
+            what_was_handed_on_only_goes_forward,
             a_repeated_batch_changes_nothing,
             receipts_are_found_by_the_callers_id,
             a_made_up_id_does_not_hide_an_event,
@@ -158,6 +159,29 @@ pub async fn checkpoints_only_go_forward(fixture: &impl Fixture) {
     other.0.checkpoint.shard = OTHER;
     write(&store, &other).await;
     assert_eq!(store.checkpoint(OTHER).await, Ok(Some(other.0.checkpoint)));
+}
+
+pub async fn what_was_handed_on_only_goes_forward(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let at = |next: u64, relay: u64| {
+        let mut batch = Batch::upto(next);
+        batch.0.checkpoint.relay_position = Position(relay);
+        batch.0.checkpoint.relay_fold.next = Seq(relay);
+        batch
+    };
+    let steps = [
+        (at(10, 4), (10, 4), "the first"),
+        (at(12, 3), (12, 4), "further in the rows, by a flusher that knows less of the relays"),
+        (at(8, 8), (12, 8), "the other way round: its log may now be cut to there"),
+        (at(12, 2), (12, 8), "late"),
+        (at(13, 13), (13, 13), "further in both"),
+    ];
+    for (batch, (next, relay), what) in steps {
+        write(&store, &batch).await;
+        let stored = store.checkpoint(SHARD).await.expect("it is there").expect("it is there");
+        assert_eq!((stored.fold.next, stored.position), (Seq(next), Position(next)), "{what}");
+        assert_eq!((stored.relay_fold.next, stored.relay_position), (Seq(relay), Position(relay)), "{what}");
+    }
 }
 
 pub async fn a_repeated_batch_changes_nothing(fixture: &impl Fixture) {

@@ -189,10 +189,11 @@ impl Rows {
                 self.received.insert(key, row);
             }
         }
-        let progress = |checkpoint: &Checkpoint| (checkpoint.fold.next, checkpoint.position);
-        if self.checkpoints.get(&shard).is_none_or(|stored| progress(&batch.checkpoint) >= progress(stored)) {
-            self.checkpoints.insert(shard, batch.checkpoint);
-        }
+        let checkpoint = match self.checkpoints.remove(&shard) {
+            Some(stored) => batch.checkpoint.over(stored),
+            None => batch.checkpoint,
+        };
+        self.checkpoints.insert(shard, checkpoint);
     }
 
     fn balances_of(&self, shard: ShardId, user: UserId) -> Vec<BalanceRow> {

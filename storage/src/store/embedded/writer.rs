@@ -29,11 +29,15 @@ pub enum Job {
     Checkpoint(ShardId, oneshot::Sender<Result<Option<Checkpoint>, StoreError>>),
 }
 
-/// What orders the checkpoints of a shard.
-type Progress = (Seq, Position);
+/// How far a stored checkpoint is: its rows, and what was handed on.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    rows: (Seq, Position),
+    relay: Position,
+}
 
 fn progress(checkpoint: &Checkpoint) -> Progress {
-    (checkpoint.fold.next, checkpoint.position)
+    Progress { rows: checkpoint.progress(), relay: checkpoint.relay_position }
 }
 
 pub struct Writer {
@@ -121,18 +125,23 @@ impl Writer {
         let batch = in_order(batch);
         let shard = batch.shard;
         let stored = self.stored_progress(tables, shard)?;
-        let is_new = stored.is_none_or(|stored| progress(&batch.checkpoint) > stored);
+        let is_new = stored.is_none_or(|stored| batch.checkpoint.progress() > stored.rows);
         let mut out =
             Out { rows: OwnedWriteBatch::with_capacity(tables.db.clone(), row_count(&batch)), only_forward: !is_new };
         let mut value = std::mem::take(&mut self.scratch);
         batch.balances.iter().try_for_each(|row| out.balance(tables, shard, row, &mut value))?;
         batch.sent.iter().for_each(|row| out.sent(tables, shard, row, &mut value));
         batch.received.iter().try_for_each(|row| out.received(tables, row, &mut value))?;
-        if stored.is_none_or(|stored| progress(&batch.checkpoint) >= stored) {
-            values::checkpoint(&batch.checkpoint, &mut value);
-            out.put(&tables.checkpoint, &keys::shard(shard), &value);
-            self.stored.insert(shard, progress(&batch.checkpoint));
+        let mut checkpoint = batch.checkpoint;
+        let new = progress(&checkpoint);
+        if stored.is_some_and(|stored| new.rows < stored.rows || new.relay < stored.relay)
+            && let Some(stored) = read_checkpoint(tables, shard)?
+        {
+            checkpoint = checkpoint.over(stored);
         }
+        values::checkpoint(&checkpoint, &mut value);
+        out.put(&tables.checkpoint, &keys::shard(shard), &value);
+        self.stored.insert(shard, progress(&checkpoint));
         self.scratch = value;
         metrics::counter!("store_rows_written_total").increment(out.rows.len() as u64);
         let rows = out.rows.durability(Some(PersistMode::Buffer));
