@@ -116,7 +116,17 @@ impl Operation {
             Said::Recharge(said) => said.id(),
             Said::Gift(..) | Said::Transfer(..) => id,
         };
-        Operation { user, id, said, is_bound: false, applied: None, refused: None, open_until: Time::ZERO, quiet_until: 0, found: None }
+        Operation {
+            user,
+            id,
+            said,
+            is_bound: false,
+            applied: None,
+            refused: None,
+            open_until: Time::ZERO,
+            quiet_until: 0,
+            found: None,
+        }
     }
 }
 
