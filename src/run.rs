@@ -10,7 +10,7 @@ use largesse_api::state::Phase;
 use largesse_api::{ApiOptions, ApiState, ConnectionLimits, admin_router, public_router, serve_with};
 use largesse_config::{Algorithm, AuthConfig, Config, LogKind, StoreKind, ViewerKey};
 use largesse_engine::accumulator::AccumulatorLimits;
-use largesse_engine::clock::SystemClock;
+use largesse_engine::clock::{SteadyClock, SystemClock};
 use largesse_engine::flush::FlushLimits;
 use largesse_engine::ledger::{LedgerName, LedgerShape};
 use largesse_engine::node::{Node, NodeOptions};
@@ -24,7 +24,7 @@ use largesse_storage::folder::DataFolder;
 use largesse_storage::log::embedded::{EmbeddedLogOptions, EmbeddedLogs};
 use largesse_storage::store::embedded::{EmbeddedStore, StoreOptions};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -39,6 +39,7 @@ pub struct Running {
     state: ApiState,
     doors: Vec<JoinHandle<std::io::Result<()>>>,
     stop: watch::Sender<bool>,
+    signals: Signals,
 }
 
 /// Runs a server's work on threads of its own until it is done.
@@ -68,7 +69,8 @@ pub async fn start(config: &Config) -> Result<Running, Failure> {
         }
     };
     let logs = Arc::new(logs);
-    let node = Node::start(node_options(config, shape), logs.clone(), Arc::new(store), Arc::new(SystemClock)).await;
+    let clock = Arc::new(SteadyClock::new(SystemClock));
+    let node = Node::start(node_options(config, shape), logs.clone(), Arc::new(store), clock).await;
     let node = node.map_err(Failure::new)?;
     let state = ApiState::new(node.service(), api_options(config, auth), metrics).map_err(Failure::new)?;
     state.readiness.also_ask(node.readiness());
@@ -88,7 +90,16 @@ pub async fn start(config: &Config) -> Result<Running, Failure> {
         };
         tokio::spawn(serve_with(listener, router, limits.clone(), stopped))
     });
-    Ok(Running { public: public_address, admin: admin_address, node, logs, state, doors: doors.into(), stop })
+    Ok(Running {
+        public: public_address,
+        admin: admin_address,
+        node,
+        logs,
+        state,
+        doors: doors.into(),
+        stop,
+        signals: Signals::listen()?,
+    })
 }
 
 impl Running {
@@ -102,12 +113,12 @@ impl Running {
 
     /// Serves until the process is asked to end, then finishes what was admitted. Asked a second time it ends at once:
     /// the log is made for that.
-    pub async fn until_asked_to_end(self) -> Result<(), Failure> {
-        asked_to_end().await?;
+    pub async fn until_asked_to_end(mut self) -> Result<(), Failure> {
+        self.signals.asked_to_end().await;
+        let mut again = Signals::listen()?;
         tokio::select! {
             () = self.end() => Ok(()),
-            again = asked_to_end() => {
-                again?;
+            () = again.asked_to_end() => {
                 Err(Failure::new("ended before everything was finished, as asked twice; nothing that was answered is lost"))
             }
         }
@@ -129,15 +140,27 @@ impl Running {
     }
 }
 
-async fn asked_to_end() -> Result<(), Failure> {
-    let told = |error| Failure::new(format_args!("cannot listen for signals: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(told)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(told)?;
-    tokio::select! {
-        _ = terminate.recv() => (),
-        _ = interrupt.recv() => (),
+/// Listens from before the process says that it is ready: whoever has read that may end it at once.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Signals, Failure> {
+        let told = |error| Failure::new(format_args!("cannot listen for signals: {error}"));
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate()).map_err(told)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(told)?,
+        })
     }
-    Ok(())
+
+    async fn asked_to_end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => (),
+            _ = self.interrupt.recv() => (),
+        }
+    }
 }
 
 async fn bind(address: SocketAddr, key: &str, flag: &str) -> Result<TcpListener, Failure> {

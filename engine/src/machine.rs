@@ -23,6 +23,9 @@ pub trait Machine: Send + 'static {
     /// What this command needs that is not in memory.
     fn missing(&self, command: &Self::Command, missing: &mut Vec<Self::Need>);
 
+    /// Whether a command only asks. Those are admitted even when the log has no room for another event.
+    fn is_read(command: &Self::Command) -> bool;
+
     /// Commands of one lane are decided in the order in which they came, even if one has to wait for the store.
     fn lane(&self, command: &Self::Command) -> Option<u64>;
 

@@ -706,15 +706,10 @@ impl World {
                 answer_after = self.latency(self.swarm.log_micros);
                 if log_down || self.rng.chance(faults.log_read_failed) {
                     let error = LogError::Unavailable("a fault".into());
-                    match request {
-                        Request::Truncate(..) => Answer::Truncated(Err(error)),
-                        Request::Read(..)
-                        | Request::Claim(..)
-                        | Request::LoadWallets(..)
-                        | Request::LoadReceipts(..)
-                        | Request::Write(_)
-                        | Request::Checkpoint(_)
-                        | Request::Sleep(_) => Answer::Entries(Err(error)),
+                    if matches!(request, Request::Truncate(..)) {
+                        Answer::Truncated(Err(error))
+                    } else {
+                        Answer::Entries(Err(error))
                     }
                 } else {
                     if let Request::Truncate(shard, position) = &request {

@@ -1,9 +1,11 @@
 //! Audits a data folder: of a stopped process the logs and the store, beside a running one the logs alone.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use largesse_engine::audit::{AuditError, AuditOptions, Report, Scope, audit};
-use largesse_engine::store::Store;
+use largesse_engine::store::{Store, StoreError};
+use largesse_engine::units::ShardId;
 
 use crate::folder::{DataFolder, FolderError};
 use crate::log::embedded::{EmbeddedLogs, OpenError as LogOpenError};
@@ -33,8 +35,23 @@ pub async fn data_dir(dir: &Path, options: AuditOptions) -> Result<Report, DataD
     let store = open_store(&folder)?;
     let logs = EmbeddedLogs::open_read_only(&folder)?;
     let store = store.as_ref().map(|store| store as &dyn Store).map_err(Clone::clone);
+    if let Ok(store) = store {
+        wait_until_ready(store).await;
+    }
     let scope = Scope { shape: folder.shape(), logs: &logs, store };
     audit(scope, options).await.map_err(|why| DataDirError::Audit { dir: dir.to_path_buf(), why })
+}
+
+/// A store that was stopped under load still has to write what it held in memory, and until then gives no checkpoint.
+async fn wait_until_ready(store: &dyn Store) {
+    const TRIES: usize = 600;
+    for _ in 0..TRIES {
+        match store.checkpoint(ShardId::CONTROL).await {
+            Err(StoreError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
+            // Whatever else is wrong is told by the audit.
+            Ok(_) | Err(StoreError::Damaged(_) | StoreError::CursorInvalid) => return,
+        }
+    }
 }
 
 /// The store, or why it is left out.

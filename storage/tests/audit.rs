@@ -1,6 +1,6 @@
 //! A ledger made by a real node audits clean; whatever is tampered with afterwards is found, and named by its place.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -515,9 +515,9 @@ async fn an_id_that_was_accepted_twice_is_found_with_little_memory_too() {
     let mut recorded = Recorded::of(dir.path());
     let gifts = records(dir.path(), |event| matches!(event, WalletEvent::GiftSent(_)));
     let later = gifts.last().unwrap();
-    let of = |frame: &Frame| match events(&frame.entry()).swap_remove(0) {
-        WalletEvent::GiftSent(gift) => gift,
-        other => panic!("not a gift: {other:?}"),
+    let of = |frame: &Frame| {
+        let WalletEvent::GiftSent(gift) = events(&frame.entry()).swap_remove(0) else { panic!("not a gift") };
+        gift
     };
     let earlier = gifts.iter().find(|frame| of(frame).said.sender == of(later).said.sender).unwrap();
     assert_ne!(earlier.position, later.position);

@@ -1,5 +1,7 @@
 //! Recovery beside a flusher and other owners that do not wait for it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
+
 use futures::executor::block_on;
 use largesse_engine::codec;
 use largesse_engine::fold::Fold;

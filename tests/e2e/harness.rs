@@ -297,7 +297,7 @@ impl Answer {
 
 impl Client {
     pub fn token(&self, user: u64) -> String {
-        self.tokens.get(&user).cloned().unwrap_or_else(|| sign(&self.keys.secret, &claims(user, 3_600)))
+        self.tokens.get(&user).cloned().unwrap_or_else(|| sign(&self.keys.secret, &claims(user, 7 * 86_400)))
     }
 
     pub async fn try_call(&self, call: &Call) -> Result<Answer, reqwest::Error> {

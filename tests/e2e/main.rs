@@ -2,7 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod bad_input;
+mod cli;
+mod clock;
 mod crash;
+mod folder;
 mod harness;
 mod readme;
 mod retry;
+mod shim;
+mod slow_disk;

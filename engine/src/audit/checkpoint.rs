@@ -70,18 +70,20 @@ fn sums_of(neighbours: &[StoredNeighbour], index: u16) -> (Option<Sums>, Seq) {
 /// Rows of balances that are read at once.
 const ROWS_AT_ONCE: usize = 4_096;
 
-/// Balances as they are at a checkpoint, for a shard whose log begins there.
+/// Balances as they are at a checkpoint, for a shard whose log begins there. Returns how many rows there are.
 pub(super) async fn load_balances(
     store: &dyn Store,
     shard: ShardId,
     fold: &mut WalletFold,
     checkpoint: &Checkpoint,
     problems: &mut Problems,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     let mut after = None;
+    let mut loaded = 0;
     loop {
         let rows = store.scan_balances(shard, after, ROWS_AT_ONCE).await?;
-        let Some(last) = rows.last() else { return Ok(()) };
+        let Some(last) = rows.last() else { return Ok(loaded) };
+        loaded += rows.len() as u64;
         after = Some((last.user, last.asset));
         for row in rows {
             if row.amount > Amount::MAX {

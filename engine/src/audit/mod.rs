@@ -12,8 +12,6 @@ mod fold;
 mod ids;
 mod pairs;
 mod report;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -85,10 +83,10 @@ pub async fn audit(scope: Scope<'_>, options: AuditOptions) -> Result<Report, Au
         last_of: wallets.iter().map(|wallet| wallet.cursor.last()).collect(),
         scope,
         options,
+        balances: wallets.iter().map(|wallet| wallet.rows).sum(),
+        checkpoints: wallets.iter().filter(|wallet| wallet.start == Start::Checkpoint).count() as u64,
         wallets,
         problems,
-        balances: 0,
-        checkpoints: 0,
     };
     for index in 0..audit.wallets.len() {
         audit.read_again(index).await?;
@@ -123,6 +121,8 @@ struct Wallet {
     known_from: Seq,
     first: Seq,
     from: Position,
+    /// Of the store, that the proof begins with.
+    rows: u64,
 }
 
 async fn open(
@@ -143,6 +143,7 @@ async fn open(
     };
     let beginning = Chain { fold: Fold::default(), is_anchored: true, time: Time::ZERO };
     let mut fold = WalletFold::new(shard, scope.shape, kept_from.is_some() && checkpoint.is_none());
+    let mut rows = 0;
     let (start, position, chain, known_from, before) = match (kept_from, &checkpoint, &scope.store) {
         (None, _, _) => (Start::Beginning, Position::START, beginning, Seq::FIRST, Before::Nothing),
         (Some(_), Some(at), Ok(store)) => {
@@ -156,7 +157,7 @@ async fn open(
                     Before::Unknown
                 }
             };
-            checkpoint::load_balances(*store, shard, &mut fold, at, problems).await?;
+            rows = checkpoint::load_balances(*store, shard, &mut fold, at, problems).await?;
             let place = Place { position: Some(at.position), ..Place::of(shard) };
             fold.check_adopted(place, problems);
             let chain = Chain { fold: at.relay_fold, is_anchored: true, time: Time::ZERO };
@@ -171,7 +172,7 @@ async fn open(
     cursor.stop_at = checkpoint.as_ref().map(|checkpoint| checkpoint.position);
     let first = chain.fold.next;
     let receipts = Receipts::default();
-    Ok((Wallet { shard, start, cursor, fold, checkpoint, receipts, known_from, first, from: position }, before))
+    Ok((Wallet { shard, start, cursor, fold, checkpoint, receipts, known_from, first, from: position, rows }, before))
 }
 
 impl Audit<'_> {

@@ -92,6 +92,10 @@ impl Machine for ControlMachine {
 
     fn missing(&self, _command: &ControlCommand, _missing: &mut Vec<NoNeed>) {}
 
+    fn is_read(_command: &ControlCommand) -> bool {
+        false
+    }
+
     fn lane(&self, _command: &ControlCommand) -> Option<u64> {
         None
     }

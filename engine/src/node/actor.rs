@@ -114,6 +114,7 @@ impl<M: Hosted> Actor for ShardActor<M> {
             }
         };
         tracing::debug!(shard = %id, epoch = %owner.epoch, next = %owner.next, "shard is owned");
+        self.clock.not_before(owner.time);
         let shard = Shard::new(id, machine, self.limits, self.log.fencing(), owner);
         let mut state = ShardState { shard, is_draining: false, measured: Time::ZERO };
         myself.send_interval(TICK, || ShardMsg::Tick);

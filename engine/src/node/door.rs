@@ -123,7 +123,8 @@ impl<M: Machine> Door<M> {
         commands: Vec<M::Command>,
     ) -> Result<oneshot::Receiver<Vec<M::Outcome>>, CallError> {
         let overloaded = CallError::Overloaded { retry_after: RETRY_AFTER };
-        if self.is_full.load(Ordering::Acquire) || self.logs.room().is_tight {
+        let is_out_of_room = self.is_full.load(Ordering::Acquire) || self.logs.room().is_tight;
+        if is_out_of_room && !commands.iter().all(M::is_read) {
             return Err(overloaded);
         }
         if lane == Lane::Caller && self.is_closing.load(Ordering::Acquire) {
@@ -185,5 +186,36 @@ impl<M: Machine> Door<M> {
 
     fn actor(&self) -> std::sync::RwLockReadGuard<'_, Option<ActorRef<ShardMsg<M>>>> {
         self.actor.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event_id::EventId;
+    use crate::log::{LogRoom, ShardLog};
+    use crate::units::UserId;
+    use crate::wallet::command::WalletCommand;
+    use crate::wallet::wallets::Wallets;
+
+    struct FullLog;
+
+    impl Logs for FullLog {
+        fn shard(&self, _shard: ShardId) -> Arc<dyn ShardLog> {
+            unreachable!("a door only asks for room")
+        }
+
+        fn room(&self) -> LogRoom {
+            LogRoom { bytes_used: 1, bytes_max: 1, is_tight: true }
+        }
+    }
+
+    #[test]
+    fn a_full_log_keeps_events_out_and_lets_questions_in() {
+        let door: Door<Wallets> = Door::new(ShardId::wallet(0), Arc::new(FullLog), 10, 10);
+        let enter = |command| door.enter(Lane::Caller, vec![command]).expect_err("there is no actor behind it");
+        let question = WalletCommand::FindReceipt { user: UserId(1), id: EventId::from_bytes([0; 16]) };
+        assert_eq!(enter(question), CallError::ShardUnavailable, "it got past the log");
+        assert!(matches!(enter(WalletCommand::ApplyCredits(Vec::new())), CallError::Overloaded { .. }));
     }
 }

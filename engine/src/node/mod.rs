@@ -87,6 +87,9 @@ pub struct Node {
     workers: tasks::Workers,
 }
 
+/// How long a start may take: a shard recovers a million events in seconds.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
 /// In this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stopping {
@@ -207,14 +210,22 @@ impl Node {
     }
 }
 
+/// Waits through failures that may pass, but not for ever: whoever starts a process wants to know why it does not serve.
 async fn wait_until_serving(shard: ShardId, health: &mut watch::Receiver<ShardHealth>) -> Result<(), StartError> {
-    let settled = health
-        .wait_for(|health| !matches!(health, ShardHealth::Starting | ShardHealth::Retrying(_)))
-        .await
-        .map_err(|_| StartError::Shard { shard, why: "its task ended".into() })?;
-    match &*settled {
-        ShardHealth::Halted(why) => Err(StartError::Shard { shard, why: why.clone() }),
-        ShardHealth::Serving | ShardHealth::Starting | ShardHealth::Retrying(_) | ShardHealth::Stopped => Ok(()),
+    let decided = health.wait_for(|health| !matches!(health, ShardHealth::Starting | ShardHealth::Retrying(_)));
+    let is_gone = matches!(tokio::time::timeout(START_PATIENCE, decided).await, Ok(Err(_closed)));
+    if is_gone {
+        return Err(StartError::Shard { shard, why: "its task ended".into() });
+    }
+    let settled = health.borrow().clone();
+    match settled {
+        ShardHealth::Retrying(why) => Err(StartError::Shard { shard, why }),
+        ShardHealth::Halted(why) => Err(StartError::Shard { shard, why }),
+        ShardHealth::Starting => {
+            let why = format!("its recovery took longer than {} s", START_PATIENCE.as_secs());
+            Err(StartError::Shard { shard, why })
+        }
+        ShardHealth::Serving | ShardHealth::Stopped => Ok(()),
     }
 }
 

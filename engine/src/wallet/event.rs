@@ -30,7 +30,7 @@ pub struct GiftSent {
     pub catalog: CatalogVersion,
     pub unit_price: Amount,
     pub asset: AssetId,
-    /// The sender's balance of `asset` afterwards, own credits included.
+    /// The sender's balance of `asset` right after the debit. Nobody is credited by a gift of their own in its asset.
     pub balance: Amount,
     pub credits: Few<Credit>,
     pub points: Option<PointsIssued>,

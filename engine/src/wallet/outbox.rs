@@ -173,7 +173,7 @@ impl Outbox {
     /// What has had no answer for too long, again; and questions to those who have not said where they stand.
     pub fn resend(&mut self, now: Time) -> Outgoing {
         if std::mem::take(&mut self.is_replaying) {
-            self.lanes.iter_mut().for_each(Lane::replayed);
+            self.lanes.iter_mut().for_each(|lane| lane.replayed(now));
         }
         let mut outgoing = Vec::new();
         for (destination, lane) in (0u16..).zip(&mut self.lanes) {
@@ -345,8 +345,9 @@ impl Lane {
     }
 
     /// The replay is over. A destination to which nothing was ever sent need not be asked where it stands.
-    fn replayed(&mut self) {
+    fn replayed(&mut self, now: Time) {
         self.is_anchored |= self.end == Seq::NONE;
+        self.held.iter_mut().for_each(|part| part.since = now);
     }
 }
 

@@ -390,6 +390,17 @@ impl Machine for Wallets {
         }
     }
 
+    fn is_read(command: &WalletCommand) -> bool {
+        match command {
+            WalletCommand::Read { .. } | WalletCommand::FindReceipt { .. } => true,
+            WalletCommand::SendGift(_)
+            | WalletCommand::Recharge(_)
+            | WalletCommand::Transfer(_)
+            | WalletCommand::ApplyCredits(_)
+            | WalletCommand::BindTransaction(_) => false,
+        }
+    }
+
     fn lane(&self, command: &WalletCommand) -> Option<u64> {
         match command {
             WalletCommand::SendGift(gift) => Some(gift.said.sender.get()),

@@ -39,6 +39,7 @@ pub struct EngineBench {
     pub workers: usize,
     /// Where the ledger is made; a temporary folder without.
     pub data: Option<PathBuf>,
+    /// Audit the ledger afterwards; the log is kept whole for it.
     pub audit: bool,
 }
 

@@ -4,20 +4,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use largesse_engine::accumulator::AccumulatorLimits;
 use largesse_engine::clock::{Clock, SystemClock};
 use largesse_engine::flush::FlushLimits;
 use largesse_engine::handle::CallError;
 use largesse_engine::ledger::{LedgerName, LedgerShape};
-use largesse_engine::log::Logs;
+use largesse_engine::log::{AppendDone, Fencing, LogError, LogRoom, Logs, ShardLog};
 use largesse_engine::node::{Node, NodeOptions};
+use largesse_engine::record::{Claim, LogEntry};
 use largesse_engine::service::{Patience, Service};
 use largesse_engine::shard::ShardLimits;
-use largesse_engine::units::{Amount, AssetId, NodeId, Seq, ShardId, Time, UserId};
+use largesse_engine::units::{Amount, AssetId, Epoch, NodeId, Position, Seq, ShardId, Time, UserId};
 use largesse_engine::wallet::command::{Recharge, RechargeSaid, WalletCommand};
 use largesse_engine::wallet::event::Channel;
-use largesse_engine::wallet::outcome::WalletOutcome;
+use largesse_engine::wallet::outcome::{Refusal, WalletOutcome};
 use largesse_engine::wallet::wallets::WalletLimits;
 use largesse_engine::wallet::window::WindowLimits;
 use largesse_storage::folder::DataFolder;
@@ -35,6 +38,8 @@ const FIRST_HOST: u64 = 1;
 const FIRST_VIEWER: u64 = 1_000_000;
 const FUNDED_AT_ONCE: usize = 1_024;
 const FUNDINGS_IN_FLIGHT: usize = 8;
+/// Before a batch is sent again of which something was sent away.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How long it may take until every credit has arrived at the end.
 const ARRIVAL: Duration = Duration::from_secs(30);
 
@@ -63,6 +68,8 @@ impl World {
         let store = Arc::new(store.map_err(|error| told(&error))?);
         let logs = Arc::new(logs);
         let shared = Arc::clone(&logs) as Arc<dyn Logs>;
+        // An audit of the whole run needs the whole log.
+        let shared = if bench.audit { Arc::new(WholeLogs(shared)) } else { shared };
         let node = Node::start(node_options(bench, shape), shared, store, Arc::new(SystemClock)).await;
         let node = node.map_err(|error| told(&error))?;
         let mut viewers = vec![Vec::new(); usize::from(bench.wallet_shards)];
@@ -91,11 +98,16 @@ impl World {
     /// A recharge for every viewer, straight to their shards.
     pub async fn fund(&self) -> Result<(), BenchError> {
         let run = SystemClock.now();
-        let batches = (0..self.bench.wallet_shards).zip(&self.viewers).flat_map(|(index, viewers)| {
-            viewers.chunks(FUNDED_AT_ONCE).map(move |chunk| (ShardId::wallet(index), chunk))
-        });
-        let funded = stream::iter(batches.map(Ok));
-        funded.try_for_each_concurrent(FUNDINGS_IN_FLIGHT, |(shard, chunk)| self.fund_some(run, shard, chunk)).await
+        let shards = stream::iter((0..self.bench.wallet_shards).map(Ok));
+        shards.try_for_each_concurrent(FUNDINGS_IN_FLIGHT, |index| self.fund_shard(run, index)).await
+    }
+
+    /// One batch at a time: each wallet has to be looked up first, and only so many lookups of a shard may wait.
+    async fn fund_shard(&self, run: Time, index: u16) -> Result<(), BenchError> {
+        for viewers in self.viewers[usize::from(index)].chunks(FUNDED_AT_ONCE) {
+            self.fund_some(run, ShardId::wallet(index), viewers).await?;
+        }
+        Ok(())
     }
 
     async fn fund_some(&self, run: Time, shard: ShardId, viewers: &[UserId]) -> Result<(), BenchError> {
@@ -113,10 +125,11 @@ impl World {
                 WalletCommand::Recharge(Box::new(Recharge { said, deadline, trace: None }))
             });
             match self.service.wallets.execute(shard, recharges.collect()).await {
-                Ok(outcomes) => {
-                    let refused = outcomes.iter().find(|outcome| !matches!(outcome, WalletOutcome::Applied(_)));
-                    return refused.map_or(Ok(()), |outcome| Err(told(outcome)));
-                }
+                Ok(outcomes) => match outcomes.iter().find(|outcome| !matches!(outcome, WalletOutcome::Applied(_))) {
+                    None => return Ok(()),
+                    Some(WalletOutcome::Refused(Refusal::Overloaded)) => tokio::time::sleep(PAUSE).await,
+                    Some(other) => return Err(told(other)),
+                },
                 // The same transactions again: whoever has been funded is not funded twice.
                 Err(CallError::Overloaded { retry_after }) => tokio::time::sleep(retry_after).await,
                 Err(error) => return Err(told(&error)),
@@ -187,6 +200,51 @@ impl World {
         self.node.stop().await;
         drop(self.service);
         self.logs.close();
+    }
+}
+
+/// Logs that give up nothing.
+struct WholeLogs(Arc<dyn Logs>);
+
+struct WholeLog(Arc<dyn ShardLog>);
+
+impl Logs for WholeLogs {
+    fn shard(&self, shard: ShardId) -> Arc<dyn ShardLog> {
+        Arc::new(WholeLog(self.0.shard(shard)))
+    }
+
+    fn room(&self) -> LogRoom {
+        self.0.room()
+    }
+}
+
+impl ShardLog for WholeLog {
+    fn claim(&self, claim: Claim) -> BoxFuture<'_, Result<Epoch, LogError>> {
+        self.0.claim(claim)
+    }
+
+    fn append(&self, epoch: Epoch, record: Bytes, done: AppendDone) {
+        self.0.append(epoch, record, done);
+    }
+
+    fn read(&self, from: Position, bytes_max: usize) -> BoxFuture<'_, Result<Vec<LogEntry>, LogError>> {
+        self.0.read(from, bytes_max)
+    }
+
+    fn wait_for(&self, from: Position) -> BoxFuture<'_, Result<(), LogError>> {
+        self.0.wait_for(from)
+    }
+
+    fn truncate_before(&self, _position: Position) -> BoxFuture<'_, Result<(), LogError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn end(&self) -> BoxFuture<'_, Result<Position, LogError>> {
+        self.0.end()
+    }
+
+    fn fencing(&self) -> Fencing {
+        self.0.fencing()
     }
 }
 

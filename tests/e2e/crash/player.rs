@@ -15,7 +15,7 @@ const LATE_STARTS: u32 = 4;
 /// Attempts that a player leaves open at a time.
 const OPEN_MAX: usize = 12;
 /// Gifts that a player makes at most, so that the final comparison ends in time.
-const GIFTS_MAX: usize = 2_500;
+const GIFTS_MAX: usize = 4_000;
 const FIRST_COINS: u64 = 5_000;
 /// Far longer than a few starts take.
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);

@@ -64,7 +64,7 @@ impl Follower {
         let segments = segment::list(&self.dir)?.segments;
         let next = segments.into_iter().find(|(base, _)| after.is_none_or(|after| *base > after));
         let Some((_, path)) = next else { return Ok(false) };
-        let open = Open::open(path)?;
+        let open = Open::of(path)?;
         // A file is prepared long before it is written to; until then the log goes on in the one before.
         let is_next = after.is_none() || open.has_batch();
         if is_next {
@@ -75,7 +75,7 @@ impl Follower {
 }
 
 impl Open {
-    fn open(path: PathBuf) -> Result<Open, OpenError> {
+    fn of(path: PathBuf) -> Result<Open, OpenError> {
         let io = |why| FolderError::from_io("read", &path, why);
         let file = File::open(&path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();

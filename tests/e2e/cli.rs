@@ -1,0 +1,163 @@
+//! The command line against a running server: data on stdout in both forms, words on stderr, and exit codes.
+
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::harness::{As, Call, Launch, Scratch, largesse, root};
+
+fn run(data: &Path, line: &str) -> Output {
+    largesse().args(line.split_whitespace()).env("LARGESSE_DATA", data).output().unwrap()
+}
+
+/// The one document of a command that goes well.
+#[track_caller]
+fn json(data: &Path, line: &str) -> Value {
+    let output = run(data, &format!("{line} -o json"));
+    let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{line}: {stdout}{stderr}");
+    assert_eq!(stdout.lines().count(), 1, "{line}: one document on one line: {stdout}");
+    serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{line}: {error}: {stdout}"))
+}
+
+/// What people see.
+#[track_caller]
+fn table(data: &Path, line: &str) -> String {
+    let output = run(data, line);
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_answers_in_json_and_for_people() {
+    let scratch = Scratch::new();
+    let data = &scratch.data();
+    let server = Launch::dev(data).ready().await;
+
+    let sent = json(data, "gift send --from 3001 --room 1001 --gift rose --count 3 --to 2001 --to 2002 --key k");
+    assert_eq!((&sent["total"], &sent["replayed"]), (&6.into(), &false.into()));
+    let got = json(data, "gift get k --from 3001");
+    assert_eq!(got, sent);
+    let recharged = json(data, "account recharge 3001 --amount 6 --transaction order-1");
+    assert_eq!(recharged["balance_after"], 100_000);
+    let after = format!("{}:{}", sent["position"]["shard"], sent["position"]["seq"]);
+    let balances = json(data, &format!("account get 2001 --after {after}"));
+    assert_eq!(balances["balances"][0], serde_json::json!({"asset": "coin", "amount": 3}));
+    let history = json(data, "account history 3001 --kind gift");
+    assert_eq!(history["items"][0]["event_id"], "k");
+    let page = json(data, "account history 3001 --limit 1");
+    let cursor = page["cursor"].as_str().unwrap();
+    let next = json(data, &format!("account history 3001 --limit 1 --cursor {cursor}"));
+    assert_ne!(next["items"][0], page["items"][0]);
+    for line in ["catalog list", "catalog list --room 1001"] {
+        let listed = json(data, line);
+        let gifts = listed.get("gifts").or(listed.get("gift")).unwrap().as_array().unwrap().len();
+        assert!(gifts >= 60, "{line} lists {gifts}");
+    }
+    let file = root().join("config/catalog.toml");
+    let planned = json(data, &format!("catalog apply {} --dry-run", file.display()));
+    assert_eq!(planned["changes"], serde_json::json!([]));
+    assert_eq!(json(data, "config check")["ok"], true);
+    assert_eq!(json(data, "config print --profile dev")["ledger"]["wallet-shards"], 16);
+    assert!(json(data, "config print --origin")["settings"].as_array().unwrap().len() > 20);
+
+    for (line, words) in [
+        ("gift get k --from 3001", &["2001 2002", "applied"][..]),
+        ("account get 3001", &["ASSET", "coin", "100000"]),
+        ("account history 3001", &["recharge", "gift", "2001 2002"]),
+        ("catalog list", &["Rose", "玫瑰"]),
+        ("config print", &["[ledger]", "wallet-shards = 16"]),
+    ] {
+        let shown = table(data, line);
+        for word in words {
+            assert!(shown.contains(word), "`{word}` is not in the answer of `{line}`:\n{shown}");
+        }
+    }
+    server.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generated_token_is_that_user_and_no_other() {
+    let scratch = Scratch::new();
+    let data = &scratch.data();
+    let server = Launch::dev(data).ready().await;
+    let client = &server.client;
+    client.recharge(4711, 8, "first").await.ok();
+    let made = json(data, "token gen --user 4711 --ttl 5m");
+    assert_eq!(made["user"], "4711");
+    let token = made["token"].as_str().unwrap().to_owned();
+    let balances = client.call(Call::get(As::Bearer(token.clone()), "/v1/me/balances")).await.ok();
+    assert_eq!(balances["balances"][0]["amount"], 8);
+    let others = client.call(Call::get(As::Bearer(token), "/v1/users/3001/balances")).await;
+    assert_eq!(others.code(), "forbidden");
+    assert_eq!(table(data, "token gen --user 4711").trim().split('.').count(), 3, "for people it is the token alone");
+    server.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_is_tried_before_it_is_applied() {
+    let scratch = Scratch::new();
+    let data = &scratch.data();
+    let server = Launch::dev(data).ready().await;
+    let text = std::fs::read_to_string(root().join("config/catalog.toml")).unwrap();
+    let (good, bad) = (scratch.path().join("good.toml"), scratch.path().join("bad.toml"));
+    std::fs::write(&good, text.replacen("price = 5\n", "price = 7\n", 1)).unwrap();
+    std::fs::write(&bad, text.replacen("price = 5\n", "prize = 7\n", 1)).unwrap();
+
+    let planned = json(data, &format!("catalog apply {} --dry-run", good.display()));
+    assert_eq!((&planned["dry_run"], &planned["changes"][0]["detail"]), (&true.into(), &"5 coin -> 7 coin".into()));
+    let price = || {
+        let listed = json(data, "catalog list --room 1001");
+        listed["gifts"].as_array().unwrap().iter().find(|gift| gift["gift_id"] == 9).unwrap()["price"].clone()
+    };
+    assert_eq!(price(), 5, "a dry run changes nothing");
+    let refused = run(data, &format!("catalog apply {} --reason x", bad.display()));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(4), "{said}");
+    assert!(said.contains("bad.toml") && said.contains("prize") && said.contains("nothing was changed"), "{said}");
+    let unexplained = run(data, &format!("catalog apply {}", good.display()));
+    assert_eq!(unexplained.status.code(), Some(2), "a change needs its reason");
+    json(data, &format!("catalog apply {} --reason dearer", good.display()));
+    assert_eq!(price(), 7);
+    server.stop();
+}
+
+#[test]
+fn wrong_arguments_and_absent_servers_have_their_exit_codes() {
+    let scratch = Scratch::new();
+    let data = &scratch.data();
+    for (line, code, word) in [
+        ("gift send --from 3001", 2, "--room"),
+        ("no-such-command", 2, "no-such-command"),
+        ("account get abc", 2, "invalid"),
+        ("gift get k --from 3001", 2, "--token"),
+        ("dev --listen 0.0.0.0:0", 2, "127.0.0.1"),
+        ("account get 3001 --addr http://127.0.0.1:9 --service-key lgk_x", 5, "nobody answers"),
+        ("catalog list --room 1 --addr http://127.0.0.1:9", 5, "127.0.0.1:9"),
+    ] {
+        let output = run(data, line);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{line}: {said}");
+        assert!(said.contains(word), "{line}: {said}");
+        assert!(output.stdout.is_empty(), "{line}: words are no data");
+    }
+}
+
+#[test]
+fn a_misspelt_key_is_told_with_what_was_meant() {
+    let scratch = Scratch::new();
+    let file = scratch.path().join("my.toml");
+    std::fs::write(&file, "[http]\nlisen = \"127.0.0.1:0\"\n").unwrap();
+    let line = format!("config check --config {}", file.display());
+    let output = run(&scratch.data(), &format!("{line} -o json"));
+    assert_eq!(output.status.code(), Some(4));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&told["ok"], &told["problems"][0]["key"]), (&false.into(), &"http.lisen".into()));
+    assert!(told["problems"][0]["why"].as_str().unwrap().contains("did you mean `http.listen`?"), "{told}");
+    let serve = run(&scratch.data(), &format!("serve --config {}", file.display()));
+    let said = String::from_utf8_lossy(&serve.stderr);
+    assert_eq!(serve.status.code(), Some(1), "{said}");
+    assert!(said.contains("did you mean `http.listen`?") && said.contains("my.toml"), "{said}");
+    assert!(!scratch.data().exists(), "a wrong configuration touches nothing");
+}
