@@ -1,0 +1,185 @@
+//! Clients and relays: what travels between nodes.
+
+use super::*;
+
+impl World {
+    pub(super) fn arrive(&mut self, life: Life, shard: ShardId, batch: Vec<Sent>) {
+        let place = usize::from(shard.index);
+        let last = self.truth.shard(shard).last();
+        let is_alive = self.is_alive(life);
+        let serving = self.nodes[life.node].seats[place].owner.serving();
+        let Some(serving) = serving.filter(|serving| is_alive && !serving.shard.machine().is_full()) else {
+            for sent in batch {
+                self.schedule(1_000, Event::Told { sent, outcome: None });
+            }
+            return;
+        };
+        self.numbers += 1;
+        let key = self.numbers;
+        let commands = batch.iter().map(|sent| (*sent.command).clone()).collect();
+        serving.shard.submit(key, commands);
+        self.trace.note(self.now, || format!("n{} {shard} takes batch {key}: {}", life.node, told_of(&batch)));
+        self.batches.insert(key, Batch::Clients { shard, sent: batch, last });
+        self.pump(life.node, shard);
+    }
+
+    pub(super) fn answered(&mut self, node: usize, key: CallKey, outcomes: Vec<WalletOutcome>) {
+        let batch = self.batches.remove(&key).expect("a batch is answered once");
+        match batch {
+            Batch::Clients { shard, sent, last } => {
+                assert_eq!(sent.len(), outcomes.len(), "one outcome for each command");
+                for (sent, outcome) in sent.into_iter().zip(outcomes) {
+                    self.trace.note(self.now, || format!("n{node} {shard} answers batch {key}: {outcome:?}"));
+                    self.check_outcome(shard, last, &sent.command, &outcome);
+                    if self.rng.chance(self.faults().net_lost) {
+                        continue;
+                    }
+                    let wait = self.net();
+                    self.schedule(wait, Event::Told { sent, outcome: Some(outcome) });
+                }
+            }
+            Batch::Relay { to, key, destination } => {
+                let answer = match outcomes.into_iter().next() {
+                    Some(WalletOutcome::Credits(acknowledged)) => Some(acknowledged),
+                    Some(_) | None => None,
+                };
+                for part in answer.iter().flatten() {
+                    self.truth.check_acknowledged(destination, part.source, part.watermark, &part.received);
+                }
+                let faults = self.faults();
+                if self.rng.chance(faults.net_repeated) {
+                    let wait = self.net() * 20;
+                    self.schedule(wait, Event::RelayAnswer { to, destination, key, answer: answer.clone() });
+                }
+                if !self.rng.chance(faults.net_lost) {
+                    let wait = self.net();
+                    self.schedule(wait, Event::RelayAnswer { to, destination, key, answer });
+                }
+            }
+        }
+    }
+
+    pub(crate) fn net(&mut self) -> u64 {
+        if self.rng.chance(self.faults().net_slow) {
+            self.rng.between(1, 4_000_000)
+        } else {
+            self.latency(self.swarm.net_micros)
+        }
+    }
+
+    /// Where clients and relays think that a shard is served: mostly they are right.
+    pub(crate) fn route(&mut self, shard: ShardId) -> Option<usize> {
+        let place = usize::from(shard.index);
+        let mut serving: Vec<(Epoch, usize)> = Vec::new();
+        for (node, of) in self.nodes.iter_mut().enumerate() {
+            if let Some(owner) = of.seats[place].owner.serving() {
+                serving.push((owner.shard.epoch(), node));
+            }
+        }
+        serving.sort_unstable();
+        if !self.is_healed && !serving.is_empty() && self.rng.chance(300) {
+            return Some(self.rng.pick(&serving).1);
+        }
+        serving.last().map(|(_, node)| *node)
+    }
+
+    // ---- relays ----
+
+    pub(super) fn hand_on(&mut self, node: usize, outgoing: Vec<(u16, CreditPart)>) {
+        let now = self.clock(node);
+        let mut touched = BTreeSet::new();
+        for (destination, part) in outgoing {
+            self.trace.note(self.now, || {
+                format!(
+                    "n{node} relays wallet-{} ({}, {}] to wallet-{destination}",
+                    part.source, part.after, part.up_to
+                )
+            });
+            self.nodes[node].relays[usize::from(destination)].accumulator.push(part, now);
+            touched.insert(destination);
+        }
+        touched.into_iter().for_each(|destination| self.relay_go(node, ShardId::wallet(destination)));
+    }
+
+    pub(super) fn relay_go(&mut self, node: usize, destination: ShardId) {
+        let (now, life) = (self.clock(node), self.life(node));
+        let relay = &mut self.nodes[node].relays[usize::from(destination.index)];
+        if relay.sending.is_some() || relay.accumulator.is_empty() {
+            return;
+        }
+        if relay.accumulator.is_due(now).is_none() {
+            if !relay.is_timed {
+                relay.is_timed = true;
+                let age = self.swarm.accumulators.age_millis * 1_000;
+                self.schedule(age.max(100), Event::RelayDue { life, destination });
+            }
+            return;
+        }
+        let parts = Accumulator::take(&mut relay.accumulator);
+        self.trace.note(self.now, || {
+            let told = |part: &CreditPart| format!("wallet-{} ({}, {}]", part.source, part.after, part.up_to);
+            format!("n{node} sends to {destination}: {}", parts.iter().map(told).collect::<Vec<_>>().join(" "))
+        });
+        self.numbers += 1;
+        let key = self.numbers;
+        self.nodes[node].relays[usize::from(destination.index)].sending = Some(key);
+        // Whatever happens, the relay hears of it.
+        let timeout = self.rng.between(50_000, 1_000_000);
+        self.schedule(timeout, Event::RelayAnswer { to: life, destination, key, answer: None });
+        let faults = self.faults();
+        let Some(to) = self.route(destination) else { return };
+        let copies = u64::from(!self.rng.chance(faults.net_lost)) + u64::from(self.rng.chance(faults.net_repeated));
+        for _ in 0..copies {
+            let wait = self.net();
+            let parts = parts.clone();
+            self.schedule(wait, Event::RelayArrive { from: life, to, destination, parts, key });
+        }
+    }
+
+    pub(super) fn relay_arrive(
+        &mut self,
+        from: Life,
+        to: usize,
+        destination: ShardId,
+        parts: Vec<CreditPart>,
+        key: CallKey,
+    ) {
+        let Some(serving) = self.nodes[to].seats[usize::from(destination.index)].owner.serving() else { return };
+        if serving.shard.machine().is_full() {
+            return;
+        }
+        self.numbers += 1;
+        let submitted = self.numbers;
+        serving.shard.submit(submitted, vec![WalletCommand::ApplyCredits(parts)]);
+        self.batches.insert(submitted, Batch::Relay { to: from, key, destination });
+        self.pump(to, destination);
+    }
+
+    pub(super) fn relay_answer(
+        &mut self,
+        to: Life,
+        destination: ShardId,
+        key: CallKey,
+        answer: Option<Vec<Acknowledged>>,
+    ) {
+        if !self.is_alive(to) {
+            return;
+        }
+        let relay = &mut self.nodes[to.node].relays[usize::from(destination.index)];
+        if relay.sending == Some(key) {
+            relay.sending = None;
+        }
+        let now = self.clock(to.node);
+        for answer in answer.unwrap_or_default() {
+            let source = ShardId::wallet(answer.source);
+            self.trace.note(self.now, || {
+                format!("n{} hears: {destination} has {source} up to {}", to.node, answer.watermark)
+            });
+            if let Some(serving) = self.nodes[to.node].seats[usize::from(source.index)].owner.serving() {
+                serving.shard.signal(AcknowledgedBy { destination: destination.index, answer }, now);
+                self.pump(to.node, source);
+            }
+        }
+        self.relay_go(to.node, destination);
+    }
+}
