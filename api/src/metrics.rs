@@ -5,19 +5,24 @@ use std::time::Duration;
 
 use http::StatusCode;
 use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram};
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::error::ErrorCode;
 
 /// Borders of the duration histograms, in seconds.
 const DURATION_BUCKETS: [f64; 14] =
     [0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+/// Borders of the size histograms, in bytes: from one small event to the largest group commit.
+const SIZE_BUCKETS: [f64; 8] = [256.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 8_388_608.0];
 /// How often samples are folded into their buckets when nobody scrapes, so that they do not pile up.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Makes the process's recorder; to be called once, before any router is built, within a runtime.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
-    let handle = PrometheusBuilder::new().set_buckets(&DURATION_BUCKETS)?.install_recorder()?;
+    let sizes = Matcher::Suffix("_bytes".into());
+    let builder =
+        PrometheusBuilder::new().set_buckets(&DURATION_BUCKETS)?.set_buckets_for_metric(sizes, &SIZE_BUCKETS)?;
+    let handle = builder.install_recorder()?;
     let upkeep = handle.clone();
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(UPKEEP);

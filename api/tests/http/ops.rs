@@ -50,6 +50,8 @@ async fn requests_and_gifts_are_counted_without_naming_anybody() {
         r#"largesse_http_requests_total{route="/v1/rooms/{room}/gifts",status="200"}"#,
         r#"largesse_http_requests_total{route="none",status="404"}"#,
         r#"largesse_http_request_seconds_bucket{route="/v1/rooms/{room}/gifts",le="0.001"}"#,
+        r#"largesse_log_append_seconds_bucket{le="0.001"}"#,
+        r#"largesse_log_batch_bytes_bucket{le="1024"}"#,
         r#"largesse_gift_requests_total{outcome="applied",reason="new"}"#,
         r#"largesse_gift_requests_total{outcome="applied",reason="replayed"}"#,
         r#"largesse_gift_requests_total{outcome="refused",reason="insufficient_funds"}"#,
