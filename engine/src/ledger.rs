@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{RoomId, ShardId, ShardKind, UserId};
+use crate::units::{ShardId, ShardKind, UserId};
 
 /// Name of a ledger: lower-case letters, digits and `_`, starting with a letter, at most 32. It prefixes topics, tables,
 /// folders and keys, so that two ledgers (real and shadow traffic, say) can never touch each other.
@@ -90,11 +90,6 @@ impl LedgerShape {
         ShardId::wallet(self.spread(user.get()))
     }
 
-    /// The room shard's index would follow the same rule; rooms have no shards yet.
-    pub fn spread_of_room(&self, room: RoomId) -> u16 {
-        self.spread(room.get())
-    }
-
     pub fn wallet_shards(&self) -> impl Iterator<Item = ShardId> + use<> {
         (0..self.wallet_shards).map(ShardId::wallet)
     }
@@ -123,6 +118,13 @@ mod tests {
         let places: Vec<u16> = [1, 2, 3, 2001, 3001, u64::MAX].map(|id| shape.wallet_of(UserId(id)).index).into();
         // These are written into every ledger there is. If this test fails, money is looked for in the wrong place.
         assert_eq!(places, [1, 14, 13, 12, 1, 0], "hash version 1 must never change");
+    }
+
+    #[test]
+    fn two_ledgers_share_no_log() {
+        let shadow: LedgerName = "shadow".parse().unwrap();
+        assert_eq!(LedgerName::default().log_name(ShardKind::Wallet), "main.wallet");
+        assert_eq!(shadow.log_name(ShardKind::Wallet), "shadow.wallet");
     }
 
     #[test]

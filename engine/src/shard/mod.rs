@@ -172,10 +172,6 @@ impl<M: Machine, R> Shard<M, R> {
         self.inbox.is_empty() && self.parked.is_empty() && self.gate.is_empty() && self.belief.in_flight() == 0
     }
 
-    pub fn has_late(&self) -> bool {
-        !self.parked.late.is_empty()
-    }
-
     pub fn take_effects(&mut self) -> Vec<Effect<M, R>> {
         std::mem::take(&mut self.effects)
     }

@@ -66,7 +66,6 @@ pub enum Fault {
 #[derive(Default)]
 struct World {
     is_by_hand: bool,
-    is_tight: bool,
     shards: BTreeMap<ShardId, Partition>,
     waiting: BTreeMap<Ticket, Waiting>,
     tickets: u64,
@@ -146,16 +145,6 @@ impl MemoryLogs {
         MemoryLogs { world: Arc::new(Mutex::new(World { is_by_hand: true, ..World::default() })) }
     }
 
-    /// Changes what happens to later appends. Those that wait go on waiting.
-    pub fn set_by_hand(&self, is_by_hand: bool) {
-        self.lock().is_by_hand = is_by_hand;
-    }
-
-    /// What [`Logs::room`] says.
-    pub fn set_tight(&self, is_tight: bool) {
-        self.lock().is_tight = is_tight;
-    }
-
     /// All that waits, in the order in which it was asked for.
     pub fn pending(&self) -> Vec<Pending> {
         self.lock().waiting.values().map(|waiting| waiting.pending.clone()).collect()
@@ -209,14 +198,6 @@ impl MemoryLogs {
         self.answer(ticket, Answer::Landed);
         self.forget(ticket);
         position
-    }
-
-    /// Completes all that was not answered, in order. What this causes to be appended is not waited for.
-    pub fn complete_all(&self) {
-        let unanswered: Vec<_> = self.pending().into_iter().filter(|pending| !pending.is_answered).collect();
-        for pending in unanswered {
-            self.complete(pending.ticket);
-        }
     }
 
     /// The next append or claim of the shard that is not by hand suffers this; planned faults queue up.
@@ -273,7 +254,7 @@ impl Logs for MemoryLogs {
         let world = self.lock();
         let records = world.shards.values().flat_map(|partition| &partition.records);
         let bytes_used = records.map(|record| record.len() as u64).sum();
-        LogRoom { bytes_used, bytes_max: u64::MAX, is_tight: world.is_tight }
+        LogRoom { bytes_used, bytes_max: u64::MAX, is_tight: false }
     }
 }
 

@@ -1,4 +1,4 @@
-//! A store in memory, for tests and simulations: obvious, deterministic, and able to misbehave on request.
+//! A store in memory, for tests and simulations: obvious, deterministic, and able to lose an answer on request.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,27 +12,18 @@ use largesse_engine::store::{
     StoreError, StoredEvent,
 };
 use largesse_engine::units::{AssetId, Seq, ShardId, Time, UserId};
-use tokio::sync::watch;
 
 use super::PAGE_ITEMS_MAX;
 
 /// Clones share their rows and faults, as connections to one database would.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct MemoryStore {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    state: Mutex<State>,
-    is_stalled: watch::Sender<bool>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
 struct State {
     rows: Rows,
-    /// What reads see instead of `rows` while the store is stale.
-    stale: Option<Rows>,
-    failing: Option<StoreError>,
     answers_to_lose: u32,
 }
 
@@ -49,67 +40,22 @@ struct Rows {
     checkpoints: BTreeMap<ShardId, Checkpoint>,
 }
 
-impl Default for MemoryStore {
-    fn default() -> Self {
-        MemoryStore { inner: Arc::new(Inner { state: Mutex::default(), is_stalled: watch::Sender::new(false) }) }
-    }
-}
-
-/// The faults, each of which lasts until it is taken back.
 impl MemoryStore {
-    /// Every call fails like this and changes nothing; `None` ends it.
-    pub fn fail_with(&self, error: Option<StoreError>) {
-        self.state().failing = error;
-    }
-
     /// The next writes are carried out, but the writer is told that the store was not reached.
     pub fn lose_answers(&self, writes: u32) {
         self.state().answers_to_lose = writes;
     }
 
-    /// Every call waits until [`MemoryStore::release`].
-    pub fn stall(&self) {
-        self.inner.is_stalled.send_replace(true);
-    }
-
-    pub fn release(&self) {
-        self.inner.is_stalled.send_replace(false);
-    }
-
-    /// Reads answer from the rows as they are now, whatever is written, until [`MemoryStore::catch_up`].
-    pub fn go_stale(&self) {
-        let mut state = self.state();
-        state.stale = Some(state.rows.clone());
-    }
-
-    pub fn catch_up(&self) {
-        self.state().stale = None;
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
-        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn unstalled(&self) {
-        let mut is_stalled = self.inner.is_stalled.subscribe();
-        is_stalled.wait_for(|stalled| !stalled).await.expect("the sender lives in `self`");
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn read<T>(&self, read: impl FnOnce(&Rows) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        self.unstalled().await;
-        let state = self.state();
-        match &state.failing {
-            Some(error) => Err(error.clone()),
-            None => read(state.stale.as_ref().unwrap_or(&state.rows)),
-        }
+        read(&self.state().rows)
     }
 
     async fn apply(&self, batch: FlushBatch) -> Result<(), StoreError> {
-        self.unstalled().await;
         let mut state = self.state();
-        if let Some(error) = &state.failing {
-            return Err(error.clone());
-        }
         state.rows.apply(batch);
         if state.answers_to_lose > 0 {
             state.answers_to_lose -= 1;
