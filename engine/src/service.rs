@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::clock::Clock;
 use crate::codec;
 use crate::event_id::{CallerKey, EventId};
 use crate::handle::{CallError, Control, Wallets};
 use crate::store::{Page, ReceivedEntry, ReceivedQuery, SentQuery, Store, StoreError, StoredEvent};
-use crate::units::{Amount, AssetId, EventPosition, GiftCount, GiftId, RECEIVERS_MAX, RoomId, ShardId, Time, UserId};
+use crate::units::{Amount, EventPosition, GiftCount, GiftId, RECEIVERS_MAX, RoomId, ShardId, Time, UserId};
 use crate::wallet::command::{
     BindTransaction, GiftSaid, Recharge, RechargeSaid, SendGift, Transfer, TransferSaid, WalletCommand,
 };
@@ -303,11 +301,6 @@ impl From<StoreError> for ServiceError {
     }
 }
 
-/// A cursor as it came back from a caller.
-pub fn cursor(bytes: Vec<u8>) -> Bytes {
-    Bytes::from(bytes)
-}
-
 /// A lookup changes nothing, so not knowing its outcome only means to ask again.
 fn lookup_error(error: ServiceError) -> ServiceError {
     match error {
@@ -327,9 +320,4 @@ fn unexpected(outcome: &WalletOutcome) -> ServiceError {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Names an asset in answers.
-pub fn asset_name(control: &dyn Control, asset: AssetId) -> String {
-    control.view().catalog.asset_name(asset)
 }
