@@ -12,6 +12,7 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 
 use crate::catalog::is_known;
 use crate::error::ErrorCode;
+use crate::openapi::errors::AssetErrors;
 use crate::problem::Problem;
 use crate::state::ApiState;
 
@@ -25,7 +26,7 @@ struct Embedded;
 const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=604800");
 
 /// The path below `/assets/`.
-pub struct AssetPath(String);
+pub struct AssetPath(pub(crate) String);
 
 impl FromRequestParts<ApiState> for AssetPath {
     type Rejection = Problem;
@@ -36,6 +37,16 @@ impl FromRequestParts<ApiState> for AssetPath {
     }
 }
 
+/// An icon or effect of a gift
+#[utoipa::path(
+    get, path = "/assets/{path}", operation_id = "asset", tag = "gifts", security(()),
+    params(("path" = String, Path, example = "icons/rose.svg")),
+    responses(
+        (status = 200, description = "The picture.", content(("image/svg+xml"), ("image/png"), ("image/webp"), ("application/json"))),
+        (status = 304, description = "What is at hand still holds."),
+        AssetErrors
+    )
+)]
 pub async fn asset(AssetPath(path): AssetPath, headers: HeaderMap) -> Result<Response, Problem> {
     let nothing = || Problem::new(ErrorCode::NotFound, "there is no such asset");
     let kind = content_type(&path).ok_or_else(nothing)?;

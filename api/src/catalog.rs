@@ -15,11 +15,15 @@ use largesse_engine::units::{Amount, CatalogVersion, GiftId, Time};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 use crate::edge;
 use crate::error::ErrorCode;
 use crate::extract::{Admin, CatalogBytes, RoomPath, parse_json};
 use crate::language::Language;
+use crate::openapi::catalog_shapes as shapes;
+use crate::openapi::errors::{AdminReadErrors, AdminWriteErrors, CatalogErrors};
+use crate::openapi::schemas;
 use crate::problem::Problem;
 use crate::refusals;
 use crate::state::ApiState;
@@ -41,28 +45,57 @@ struct Page {
     tag: HeaderValue,
 }
 
-#[derive(Serialize)]
-struct CatalogBody<'a> {
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = RoomCatalog)]
+pub(crate) struct CatalogBody<'a> {
+    #[schema(value_type = schemas::Version)]
     version: CatalogVersion,
     gifts: Vec<GiftBody<'a>>,
 }
 
-#[derive(Serialize)]
-struct GiftBody<'a> {
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = RoomGift)]
+pub(crate) struct GiftBody<'a> {
+    #[schema(value_type = schemas::GiftId)]
     gift_id: GiftId,
+    /// In the language of the answer.
     name: &'a str,
+    #[schema(value_type = schemas::Languages)]
     names: &'a BTreeMap<String, String>,
+    #[schema(value_type = schemas::PositiveAmount)]
     price: Amount,
     asset: &'a str,
     category: &'a str,
+    #[schema(schema_with = schemas::tier)]
     tier: Tier,
     icon_url: &'a str,
+    #[schema(required)]
     effects_url: Option<&'a str>,
+    #[schema(schema_with = schemas::send_rule)]
     send_rule: SendRule,
     created_at: &'a str,
     updated_at: &'a str,
 }
 
+/// The gifts of a room
+#[utoipa::path(
+    get, path = "/v1/rooms/{room}/catalog", operation_id = "roomCatalog", tag = "gifts",
+    params(
+        ("room" = inline(schemas::IdPath), Path, example = "1001"),
+        ("Accept-Language" = Option<String>, Header, description = "`en` or `zh`."),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of a page that is at hand.")
+    ),
+    responses(
+        (status = 200, description = "All gifts, with names in the language asked for.", body = CatalogBody, headers(
+            ("ETag" = String, description = "Changes when anything does."), ("Content-Language" = String)
+        )),
+        (status = 304, description = "What is at hand still holds."),
+        CatalogErrors
+    ),
+    security(())
+)]
 pub async fn of_room(
     State(state): State<ApiState>,
     RoomPath(room): RoomPath,
@@ -144,12 +177,36 @@ struct AdminBody<'a> {
     draft: &'a CatalogDraft,
 }
 
-pub async fn get(State(state): State<ApiState>, _admin: Admin) -> Response {
+/// The whole catalog, as it can be edited and put back
+#[utoipa::path(
+    get, path = "/v1/catalog", operation_id = "getCatalog", tag = "catalog",
+    responses(
+        (status = 200, description = "With its version.", body = shapes::CatalogOut, headers(
+            ("ETag" = String, description = "Changes with the version.")
+        )),
+        (status = 304, description = "What is at hand still holds."),
+        AdminReadErrors
+    ),
+    security(("admin" = []))
+)]
+pub async fn get(State(state): State<ApiState>, _admin: Admin, headers: HeaderMap) -> Response {
     let catalog = &state.service.control.view().catalog;
-    edge::json(&AdminBody { version: catalog.version(), draft: catalog.draft() })
+    let tag = HeaderValue::try_from(format!("\"{}\"", catalog.version())).expect("digits in quotes make a header");
+    if is_known(&headers, &tag) {
+        return (StatusCode::NOT_MODIFIED, [(ETAG, tag)]).into_response();
+    }
+    let body = edge::json(&AdminBody { version: catalog.version(), draft: catalog.draft() });
+    ([(ETAG, tag)], body).into_response()
 }
 
+/// Replace the catalog
+///
 /// What `get` answers can be edited and put back: `version` then says from which one the edit was made.
+#[utoipa::path(
+    put, path = "/v1/catalog", operation_id = "putCatalog", tag = "catalog", request_body = shapes::CatalogIn,
+    responses((status = 200, description = "Its version, durable and in effect.", body = schemas::NewVersion), AdminWriteErrors),
+    security(("admin" = []))
+)]
 pub async fn put(
     State(state): State<ApiState>,
     Admin(by): Admin,

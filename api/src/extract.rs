@@ -64,6 +64,13 @@ impl FromRequestParts<ApiState> for Viewer {
 /// A service, by its name.
 pub struct Service;
 
+impl Service {
+    /// Whether its transfers may credit more or less than they debit. Whoever may recharge may issue.
+    pub fn may_issue(&self) -> bool {
+        true
+    }
+}
+
 impl FromRequestParts<ApiState> for Service {
     type Rejection = Problem;
 
@@ -173,7 +180,7 @@ impl FromRequest<ApiState> for CatalogBytes {
     }
 }
 
-async fn read_body(request: Request, bytes_max: usize, state: &ApiState) -> Result<Bytes, Problem> {
+pub(crate) async fn read_body(request: Request, bytes_max: usize, state: &ApiState) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(ErrorCode::PayloadTooLarge, format!("a body here has at most {bytes_max} bytes"));
     if !is_json(request.headers().get(CONTENT_TYPE)) {
         let detail = "send the body as JSON with `Content-Type: application/json`";

@@ -11,11 +11,14 @@ use largesse_engine::units::{GiftId, RoomId, Time, UserId};
 use largesse_engine::wallet::command::GiftSaid;
 use serde::Deserialize;
 use smallvec::SmallVec;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
 use crate::edge;
 use crate::error::ErrorCode;
 use crate::extract::{JsonBytes, KeyPath, Params, Public, RoomPath, caller_key, parse_json};
+use crate::openapi::errors::{FindErrors, SendErrors};
+use crate::openapi::schemas;
 use crate::problem::{Extras, Problem};
 use crate::receipts;
 use crate::refusals;
@@ -23,24 +26,57 @@ use crate::state::ApiState;
 use crate::trace::Trace;
 use crate::wire::{Id, Whole};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct GiftBody<'a> {
+#[schema(as = SendGift)]
+pub(crate) struct GiftBody<'a> {
+    #[schema(value_type = schemas::GiftId, example = 9)]
     gift_id: u32,
+    #[schema(value_type = u16, minimum = 1, maximum = 9_999, example = 1)]
     count: Whole,
+    /// One to sixteen hosts of the room, each once; the price is paid for each.
+    #[schema(schema_with = schemas::receivers, example = json!(["2001"]))]
     to: SmallVec<[Id; 4]>,
+    /// The client's own number for a streak of taps.
     #[serde(default)]
     combo_id: Option<Id>,
     /// The unit price on the sender's screen.
     #[serde(default)]
+    #[schema(value_type = Option<schemas::Amount>)]
     price_seen: Option<Whole>,
+    /// The idempotency key, where it is not sent as a header.
     #[serde(default, borrow)]
+    #[schema(schema_with = schemas::optional_key)]
     event_id: Option<Cow<'a, str>>,
     /// For whom a service sends.
     #[serde(default)]
     sender: Option<Id>,
 }
 
+/// Send a gift
+///
+/// To one host or several at once: one debit, all credits, or nothing. The request needs a key, as `Idempotency-Key` or
+/// `event_id`; the same key with the same body returns the first receipt, however often and however late.
+#[utoipa::path(
+    post, path = "/v1/rooms/{room}/gifts", operation_id = "sendGift", tag = "gifts",
+    params(
+        ("room" = inline(schemas::IdPath), Path, example = "1001"),
+        ("Idempotency-Key" = Option<schemas::KeyHeader>, Header),
+    ),
+    request_body = GiftBody,
+    responses(
+        (status = 200, description = "The receipt.", body = receipts::GiftReceipt, headers(
+            ("Idempotency-Replayed" = inline(schemas::True), description = "Only where it is the receipt of an earlier attempt."),
+        ), links(
+            ("receipt" = (operation_id = "findEvent", parameters(("event_id" = "$response.body#/event_id")))),
+            ("ownBalances" = (operation_id = "ownBalances", parameters(
+                ("after" = "{$response.body#/position/shard}:{$response.body#/position/seq}")
+            ))),
+        )),
+        SendErrors
+    ),
+    security(("viewer" = []), ("service" = []))
+)]
 pub async fn send(
     State(state): State<ApiState>,
     trace: Trace,
@@ -68,7 +104,7 @@ async fn send_parsed(
     body: &[u8],
 ) -> Result<Response, Problem> {
     let body: GiftBody<'_> = parse_json(body)?;
-    let sender = sender_of(caller, body.sender.map(Id::user))?;
+    let sender = sender_of(caller, body.sender.map(Id::user), "sender")?;
     let key = caller_key(headers, body.event_id.as_deref())?;
     let count = body.count.number("count")?;
     let price_seen = body.price_seen.map(|price| price.amount("price_seen")).transpose()?;
@@ -89,13 +125,16 @@ async fn send_parsed(
 }
 
 /// A viewer sends for himself, a service for whom it names.
-fn sender_of(caller: &Caller, named: Option<UserId>) -> Result<UserId, Problem> {
+/// `field` is where it is named.
+pub(crate) fn sender_of(caller: &Caller, named: Option<UserId>, field: &str) -> Result<UserId, Problem> {
     match (caller, named) {
         (Caller::Viewer(own), None) => Ok(*own),
         (Caller::Viewer(own), Some(named)) if *own == named => Ok(named),
         (Caller::Viewer(_), Some(_)) => Err(Problem::forbidden("a viewer can only send in his own name")),
         (Caller::Service(_), Some(named)) => Ok(named),
-        (Caller::Service(_), None) => Err(Problem::bad_request("a service says in `sender` whose gift it is")),
+        (Caller::Service(_), None) => {
+            Err(Problem::bad_request(format!("a service says in `{field}` whose gift it is")))
+        }
         (Caller::Admin(_), _) => Err(Problem::forbidden("administrators send no gifts")),
     }
 }
@@ -108,13 +147,28 @@ pub fn poll(caller: &Caller, user: UserId, id: EventId, final_after: Time) -> St
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct FindParams {
+    /// Whose event it is; for services.
+    #[param(schema_with = schemas::user_query, required = false)]
     sender: Option<String>,
+    /// From `poll`: the attempt's deadline, in milliseconds.
+    #[param(schema_with = schemas::millis_query, required = false)]
     final_after: Option<u64>,
 }
 
+/// Find what became of a key
+///
+/// The receipt of a gift, recharge or transfer. The question goes through the shard that owns the account, behind all that
+/// was admitted before. A 404 has `final: true` when an attempt with this deadline can no longer be decided.
+#[utoipa::path(
+    get, path = "/v1/gifts/{event_id}", operation_id = "findEvent", tag = "gifts",
+    params(("event_id" = inline(schemas::KeyPath), Path), FindParams),
+    responses((status = 200, description = "The receipt.", body = receipts::AnyReceipt), FindErrors),
+    security(("viewer" = []), ("service" = []))
+)]
 pub async fn find(
     State(state): State<ApiState>,
     Public(caller): Public,

@@ -3,6 +3,8 @@
 //! The store pages by time only. Filters are applied here, over a bounded number of events per request: a page may have
 //! fewer items than asked for, and a cursor to go on from.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::response::Response;
 use base64::Engine as _;
@@ -11,16 +13,18 @@ use bytes::Bytes;
 use largesse_engine::catalog::Catalog;
 use largesse_engine::codec;
 use largesse_engine::event_id::EventId;
-use largesse_engine::resolve::ControlView;
 use largesse_engine::service::ServiceError;
 use largesse_engine::store::{Page, ReceivedEntry, ReceivedQuery, SentQuery, StoredEvent};
 use largesse_engine::units::{AssetId, RoomId, Time, UserId};
 use largesse_engine::wallet::event::WalletEvent;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::edge;
 use crate::error::ErrorCode;
 use crate::extract::{Params, Viewer, VisibleUser, in_time};
+use crate::openapi::errors::HistoryErrors;
+use crate::openapi::schemas;
 use crate::problem::Problem;
 use crate::refusals;
 use crate::state::ApiState;
@@ -42,18 +46,35 @@ const PUSHED_MAX: usize = 16;
 /// A cursor longer than this was not made here.
 const CURSOR_CHARS_MAX: usize = 1_024;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct HistoryParams {
-    side: Option<Side>,
-    kind: Option<Kind>,
-    asset: Option<String>,
-    room: Option<String>,
-    peer: Option<String>,
-    since: Option<String>,
-    until: Option<String>,
-    limit: Option<usize>,
-    cursor: Option<String>,
+    /// Own events (the default), or what came from others.
+    #[param(inline, required = false, nullable = false)]
+    pub(crate) side: Option<Side>,
+    #[param(inline, required = false, nullable = false)]
+    pub(crate) kind: Option<Kind>,
+    /// By its name in the catalog.
+    #[param(required = false, nullable = false)]
+    pub(crate) asset: Option<String>,
+    #[param(schema_with = schemas::user_query, required = false)]
+    pub(crate) room: Option<String>,
+    /// The other user: a receiver of what was sent, the sender of what was received.
+    #[param(schema_with = schemas::user_query, required = false)]
+    pub(crate) peer: Option<String>,
+    /// RFC 3339, or milliseconds; included.
+    #[param(schema_with = schemas::time_query, required = false)]
+    pub(crate) since: Option<String>,
+    /// RFC 3339, or milliseconds; not included.
+    #[param(schema_with = schemas::time_query, required = false)]
+    pub(crate) until: Option<String>,
+    /// Items of a page at most, 1 to 1,000. Default: 50.
+    #[param(schema_with = schemas::limit_query, required = false)]
+    pub(crate) limit: Option<usize>,
+    /// From the page before.
+    #[param(required = false, nullable = false)]
+    pub(crate) cursor: Option<String>,
 }
 
 /// The parameters, understood.
@@ -82,16 +103,35 @@ struct Cursor {
     skip: u8,
 }
 
-#[derive(Serialize)]
-struct HistoryPage<'a> {
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = HistoryPage)]
+pub(crate) struct HistoryPage<'a> {
+    /// Newest first. There may be fewer than asked for, and a cursor nevertheless.
     items: Vec<ItemBody<'a>>,
+    /// Where the next page begins; absent at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     cursor: Option<String>,
     /// Everything received before this time is in the list.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     complete_until: Option<Rfc3339>,
 }
 
+/// A viewer's own history
+#[utoipa::path(
+    get, path = "/v1/me/history", operation_id = "ownHistory", tag = "money", params(HistoryParams),
+    responses(
+        (status = 200, description = "A page, newest first.", body = HistoryPage, links(
+            ("nextPage" = (operation_id = "ownHistory", parameters(
+                ("cursor" = "$response.body#/cursor"), ("side" = "$request.query.side")
+            ))),
+        )),
+        HistoryErrors
+    ),
+    security(("viewer" = []))
+)]
 pub async fn own(
     State(state): State<ApiState>,
     Viewer(user): Viewer,
@@ -100,6 +140,20 @@ pub async fn own(
     history(&state, user, params).await
 }
 
+/// A user's history
+#[utoipa::path(
+    get, path = "/v1/users/{user}/history", operation_id = "historyOfUser", tag = "money",
+    params(("user" = inline(schemas::IdPath), Path, example = "3001"), HistoryParams),
+    responses(
+        (status = 200, description = "A page, newest first.", body = HistoryPage, links(
+            ("nextPage" = (operation_id = "historyOfUser", parameters(
+                ("user" = "$request.path.user"), ("cursor" = "$response.body#/cursor"), ("side" = "$request.query.side")
+            ))),
+        )),
+        HistoryErrors
+    ),
+    security(("viewer" = []), ("service" = []))
+)]
 pub async fn of_user(
     State(state): State<ApiState>,
     VisibleUser(user): VisibleUser,
@@ -111,8 +165,34 @@ pub async fn of_user(
 async fn history(state: &ApiState, user: UserId, params: HistoryParams) -> Result<Response, Problem> {
     let view = state.service.control.view();
     let query = Query::parse(user, params, &view.catalog)?;
-    let page = gather(state, &query, &view);
-    in_time(page, state.options.request_timeout).await.unwrap_or_else(|| Err(refusals::store_unavailable()))
+    let page = gather(state, &query);
+    let page =
+        in_time(page, state.options.request_timeout).await.unwrap_or_else(|| Err(refusals::store_unavailable()))?;
+    let items = page.items.iter().map(|item| item.body(query.side, |asset| asset_name(&view.catalog, asset)));
+    Ok(edge::json(&HistoryPage {
+        items: items.collect(),
+        cursor: page.cursor,
+        complete_until: page.complete_until.map(Rfc3339),
+    }))
+}
+
+/// A page before it is written.
+pub(crate) struct Gleaned {
+    pub items: Vec<Item>,
+    pub cursor: Option<String>,
+    pub complete_until: Option<Time>,
+}
+
+/// A page for those who write it in a form of their own.
+pub(crate) async fn page(
+    state: &ApiState,
+    user: UserId,
+    params: HistoryParams,
+    patience: Duration,
+) -> Result<Gleaned, Problem> {
+    let view = state.service.control.view();
+    let query = Query::parse(user, params, &view.catalog)?;
+    in_time(gather(state, &query), patience).await.unwrap_or_else(|| Err(refusals::store_unavailable()))
 }
 
 /// The store's cursor behind the event `last`, which was number `events` from `start` on a moment ago.
@@ -141,7 +221,7 @@ fn mark(event: &[Item]) -> Option<(EventId, Time)> {
 }
 
 /// Reads pages of the store until enough items fit, all is read, or enough was looked through.
-async fn gather(state: &ApiState, query: &Query, view: &ControlView) -> Result<Response, Problem> {
+async fn gather(state: &ApiState, query: &Query) -> Result<Gleaned, Problem> {
     let mut gathered = Gathered { items: Vec::new(), next: Some(query.from.clone()), scanned: 0 };
     let mut complete_until = None;
     while let Some(from) = gathered.next.take() {
@@ -162,16 +242,8 @@ async fn gather(state: &ApiState, query: &Query, view: &ControlView) -> Result<R
             gathered.next = Some(Cursor { store, skip });
         }
     }
-    let page = HistoryPage {
-        items: gathered
-            .items
-            .iter()
-            .map(|item| item.body(query.side, |asset| asset_name(&view.catalog, asset)))
-            .collect(),
-        cursor: gathered.next.map(|cursor| cursor.encode(query.side, query.user)),
-        complete_until: complete_until.map(Rfc3339),
-    };
-    Ok(edge::json(&page))
+    let cursor = gathered.next.map(|cursor| cursor.encode(query.side, query.user));
+    Ok(Gleaned { items: gathered.items, cursor, complete_until })
 }
 
 struct Gathered {

@@ -1,6 +1,11 @@
 //! The two languages that answers to people come in.
 
+use std::convert::Infallible;
+
+use axum::extract::FromRequestParts;
 use http::HeaderValue;
+use http::header::ACCEPT_LANGUAGE;
+use http::request::Parts;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Language {
@@ -44,6 +49,14 @@ impl Language {
         } else {
             None
         }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Language {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Language::preferred(parts.headers.get(ACCEPT_LANGUAGE)))
     }
 }
 

@@ -17,15 +17,19 @@ pub mod state;
 
 pub mod edge;
 pub mod extract;
+pub mod openapi;
 
 pub mod assets;
 pub mod balances;
 pub mod catalog;
+pub mod docs;
 pub mod gifts;
 pub mod history;
 pub mod ops;
 pub mod receipts;
 pub mod recharges;
+pub mod station;
+pub mod transfers;
 
 pub mod router;
 pub mod serve;

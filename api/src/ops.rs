@@ -7,15 +7,29 @@ use http::header::CONTENT_TYPE;
 
 use crate::edge;
 use crate::error::ErrorCode;
+use crate::openapi::errors::{OpenErrors, ReadyErrors};
+use crate::openapi::schemas;
 use crate::problem::Problem;
 use crate::state::{ApiState, Phase};
 
-/// The process runs and answers.
+/// The process runs and answers
+///
+/// `/health` is another name of it.
+#[utoipa::path(
+    get, path = "/healthz", operation_id = "health", tag = "operations", security(()),
+    responses((status = 200, description = "It does.", body = schemas::Healthy), OpenErrors)
+)]
 pub async fn healthz() -> Response {
     edge::json(&serde_json::json!({ "status": "ok" }))
 }
 
-/// The process should be sent requests.
+/// The process should be sent requests
+///
+/// `/readiness` is another name of it.
+#[utoipa::path(
+    get, path = "/readyz", operation_id = "readiness", tag = "operations", security(()),
+    responses((status = 200, description = "It should.", body = schemas::Ready), ReadyErrors)
+)]
 pub async fn readyz(State(state): State<ApiState>) -> Result<Response, Problem> {
     match state.readiness.phase() {
         Phase::Ready => match state.readiness.check() {
@@ -27,6 +41,11 @@ pub async fn readyz(State(state): State<ApiState>) -> Result<Response, Problem> 
     }
 }
 
+/// What is counted and measured, for Prometheus
+#[utoipa::path(
+    get, path = "/metrics", operation_id = "metrics", tag = "operations", security(()),
+    responses((status = 200, description = "Figures.", body = String, content_type = "text/plain"), OpenErrors)
+)]
 pub async fn metrics(State(state): State<ApiState>) -> Response {
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     ([(CONTENT_TYPE, text)], state.metrics.render()).into_response()

@@ -9,6 +9,8 @@ pub struct ApiOptions {
     pub auth: AuthOptions,
     /// Largest body of a request. Default: 64 KiB.
     pub body_bytes_max: usize,
+    /// Largest batch of transfers. Default: 1 MiB.
+    pub batch_bytes_max: usize,
     /// Largest catalog that an administrator may send. Default: 8 MiB.
     pub catalog_bytes_max: usize,
     /// How long a body may take to arrive. Default: 10 s.
@@ -24,6 +26,7 @@ impl Default for ApiOptions {
         ApiOptions {
             auth: AuthOptions::default(),
             body_bytes_max: 64 << 10,
+            batch_bytes_max: 1 << 20,
             catalog_bytes_max: 8 << 20,
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(5),

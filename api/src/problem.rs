@@ -92,7 +92,7 @@ impl Problem {
 
     /// Writes the body into an answer, whose other headers stay.
     pub(crate) fn write_into(&self, response: Response, trace: &Trace, language: Language) -> Response {
-        let body = Written { problem: &self.0, trace, language };
+        let body = self.written(*trace, language);
         let body = serde_json::to_vec(&body).expect("a problem is a map of strings, numbers and booleans");
         let (mut parts, _) = response.into_parts();
         parts.status = self.0.code.status();
@@ -105,6 +105,10 @@ impl Problem {
             parts.headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         Response::from_parts(parts, Body::from(body))
+    }
+
+    pub fn written(&self, trace: Trace, language: Language) -> Written {
+        Written { problem: self.clone(), trace, language }
     }
 
     /// Whole seconds, at least one: what a caller should leave in peace an unavailable server.
@@ -133,15 +137,17 @@ impl fmt::Display for Problem {
     }
 }
 
-struct Written<'a> {
-    problem: &'a Inner,
-    trace: &'a Trace,
+/// A problem as it stands in a body: of an answer, or of one item of it.
+#[derive(Debug)]
+pub struct Written {
+    problem: Problem,
+    trace: Trace,
     language: Language,
 }
 
-impl Serialize for Written<'_> {
+impl Serialize for Written {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Inner { code, detail, extras } = self.problem;
+        let Inner { code, detail, extras } = &*self.problem.0;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("type", &format_args!("/docs/errors#{}", code.name()))?;
         map.serialize_entry("title", code.title())?;
@@ -176,7 +182,7 @@ impl Serialize for Written<'_> {
 }
 
 /// What an app may show to a user who has not enough.
-fn prompt(language: Language, needed: Amount, available: Amount, asset: &str) -> String {
+pub(crate) fn prompt(language: Language, needed: Amount, available: Amount, asset: &str) -> String {
     let missing = needed.get().saturating_sub(available.get());
     match language {
         Language::English => {
@@ -202,7 +208,7 @@ mod tests {
 
     fn written(problem: &Problem, language: Language) -> serde_json::Value {
         let trace = Trace::of(&http::HeaderMap::new(), &FreshIds::default());
-        serde_json::to_value(Written { problem: &problem.0, trace: &trace, language }).unwrap()
+        serde_json::to_value(problem.written(trace, language)).unwrap()
     }
 
     #[test]

@@ -9,37 +9,51 @@ use largesse_engine::event_id::EventId;
 use largesse_engine::service::Receipt;
 use largesse_engine::store::StoredEvent;
 use largesse_engine::units::{Amount, EventPosition, GiftId, Time};
-use largesse_engine::wallet::command::{GiftSaid, RechargeSaid};
+use largesse_engine::wallet::command::{GiftSaid, RechargeSaid, TransferSaid};
 use largesse_engine::wallet::event::{GiftSent, Recharged, Transferred, WalletEvent};
 use serde::Serialize;
 use smallvec::SmallVec;
+use utoipa::ToSchema;
 
 use crate::edge;
+use crate::openapi::schemas;
 use crate::time_text::Rfc3339;
 use crate::wire::{IdText, PositionText, asset_name};
 
 const IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = AnyReceipt)]
 pub enum AnyReceipt<'a> {
     Gift(GiftReceipt<'a>),
     Recharge(RechargeReceipt<'a>),
     Transfer(TransferReceipt<'a>),
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = GiftReceipt)]
 pub struct GiftReceipt<'a> {
+    #[schema(value_type = schemas::EventIdText)]
     event_id: Cow<'a, str>,
+    #[schema(schema_with = schemas::applied)]
     outcome: &'static str,
     room_id: IdText,
+    #[schema(value_type = schemas::GiftId)]
     gift_id: GiftId,
     count: u16,
+    #[schema(value_type = Vec<IdText>)]
     to: SmallVec<[IdText; 4]>,
+    #[schema(value_type = String)]
     asset: Cow<'a, str>,
+    #[schema(value_type = schemas::Amount)]
     total: Amount,
+    /// Of the sender, in `asset`, right after this event.
+    #[schema(value_type = schemas::Amount)]
     balance_after: Amount,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     combo: Option<Combo>,
     position: PositionText,
     at: Rfc3339,
@@ -47,27 +61,39 @@ pub struct GiftReceipt<'a> {
 }
 
 /// The streak of taps that a gift belongs to.
-#[derive(Debug, Serialize)]
-struct Combo {
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Combo {
     id: IdText,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = RechargeReceipt)]
 pub struct RechargeReceipt<'a> {
+    #[schema(value_type = schemas::EventIdText)]
     event_id: Cow<'a, str>,
+    #[schema(schema_with = schemas::applied)]
     outcome: &'static str,
     user_id: IdText,
+    #[schema(value_type = String)]
     asset: Cow<'a, str>,
+    #[schema(value_type = schemas::Amount)]
     amount: Amount,
+    #[schema(value_type = schemas::Amount)]
     balance_after: Amount,
     position: PositionText,
     at: Rfc3339,
     replayed: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = TransferReceipt)]
 pub struct TransferReceipt<'a> {
+    #[schema(value_type = schemas::EventIdText)]
     event_id: Cow<'a, str>,
+    #[schema(schema_with = schemas::applied)]
     outcome: &'static str,
     user_id: IdText,
     debits: Vec<Change<'a>>,
@@ -77,12 +103,18 @@ pub struct TransferReceipt<'a> {
     replayed: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct Change<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Change)]
+pub struct Change<'a> {
     user_id: IdText,
+    #[schema(value_type = String)]
     asset: Cow<'a, str>,
+    #[schema(value_type = schemas::Amount)]
     amount: Amount,
+    /// Of the acting user, right after this event, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schemas::Amount>, nullable = false)]
     balance_after: Option<Amount>,
 }
 
@@ -118,6 +150,35 @@ pub fn of_event<'a>(event: &'a WalletEvent, stored: &StoredEvent, catalog: &'a C
         }
         WalletEvent::Transferred(transferred) => Some(AnyReceipt::Transfer(transfer(transferred, stored, catalog))),
         WalletEvent::CreditsApplied(_) | WalletEvent::TransactionBound(_) => None,
+    }
+}
+
+/// The receipt of a transfer just made. Of the acting user's balances it has the one of the first change; a lookup of the
+/// event has all.
+pub fn of_transfer<'a>(receipt: &'a Receipt<TransferSaid>, catalog: &'a Catalog) -> TransferReceipt<'a> {
+    let Receipt { said, applied, .. } = receipt;
+    let mut told = Some(applied.balance);
+    let debits = said.debits.iter().map(|&(asset, amount)| Change {
+        user_id: said.user.into(),
+        asset: asset_name(catalog, asset),
+        amount,
+        balance_after: told.take(),
+    });
+    let debits: Vec<_> = debits.collect();
+    let credits = said.credits.iter().map(|credit| {
+        let balance_after = told.take().filter(|_| credit.user == said.user);
+        let asset = asset_name(catalog, credit.asset);
+        Change { user_id: credit.user.into(), asset, amount: credit.amount, balance_after }
+    });
+    TransferReceipt {
+        event_id: event_id(said.id, said.key.as_deref()),
+        outcome: APPLIED,
+        user_id: said.user.into(),
+        credits: credits.collect(),
+        debits,
+        position: receipt.position().into(),
+        at: Rfc3339(applied.at),
+        replayed: applied.replayed,
     }
 }
 

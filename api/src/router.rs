@@ -5,14 +5,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::handler::Handler;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, any, get, post};
 
 use crate::edge::{self, RouteEdge};
 use crate::error::ErrorCode;
 use crate::metrics::RouteMeter;
 use crate::problem::Problem;
 use crate::state::ApiState;
-use crate::{assets, balances, catalog, gifts, history, ops, recharges};
+use crate::{assets, balances, catalog, docs, gifts, history, openapi, ops, recharges, station, transfers};
 
 /// What viewers and services reach.
 pub fn public_router(state: ApiState) -> Router {
@@ -24,7 +24,18 @@ pub fn public_router(state: ApiState) -> Router {
         .add("/v1/users/{user}/balances", get(balances::of_user))
         .add("/v1/me/history", get(history::own))
         .add("/v1/users/{user}/history", get(history::of_user))
+        .add("/v1/balances:query", post(balances::query))
         .add("/v1/recharges", post(recharges::recharge))
+        .add("/v1/transfers:batch", post(transfers::batch))
+        .add("/openapi/payment/station/v1/changeassets", any(station::change_assets))
+        .add("/openapi/payment/da/v1/getassets", any(station::get_assets))
+        .add("/openapi/payment/da/v1/getassetrecords", any(station::get_asset_records))
+        .add("/openapi/interaction/gift/v1/sendgift", any(station::send_gift))
+        .add("/openapi/interaction/gift/v1/listgift", any(station::list_gift))
+        .add("/openapi/{*method}", any(station::unknown_method))
+        .add("/openapi.json", get(openapi::description))
+        .add("/docs", get(docs::index))
+        .add("/docs/{file}", get(docs::file))
         .add("/assets/{*path}", get(assets::asset))
         .add("/healthz", get(ops::healthz))
         .add("/health", get(ops::healthz));
@@ -35,6 +46,9 @@ pub fn public_router(state: ApiState) -> Router {
 pub fn admin_router(state: ApiState) -> Router {
     let routes = Routes::new(&state)
         .add("/v1/catalog", get(catalog::get).put(catalog::put))
+        .add("/openapi.json", get(openapi::admin_description))
+        .add("/docs", get(docs::index))
+        .add("/docs/{file}", get(docs::file))
         .add("/healthz", get(ops::healthz))
         .add("/health", get(ops::healthz))
         .add("/readyz", get(ops::readyz))

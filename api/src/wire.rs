@@ -114,9 +114,12 @@ impl<'de> Deserialize<'de> for Whole {
 }
 
 /// Where an event is in the books; the shard as a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Position)]
 pub struct PositionText {
     shard: u16,
+    #[schema(value_type = crate::openapi::schemas::Seq)]
     seq: Seq,
 }
 

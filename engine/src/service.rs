@@ -15,6 +15,8 @@ use crate::wallet::command::{
 use crate::wallet::event::{TraceId, WalletEvent};
 use crate::wallet::outcome::{Applied, Balances, Refusal, WalletOutcome};
 
+mod batch;
+
 /// One ledger, ready for use.
 #[derive(Clone)]
 pub struct Service {
@@ -267,14 +269,7 @@ impl Service {
     }
 
     async fn apply(&self, shard: ShardId, command: WalletCommand, deadline: Time) -> Result<Applied, ServiceError> {
-        match self.one(shard, command, deadline).await? {
-            WalletOutcome::Applied(applied) => Ok(applied),
-            WalletOutcome::Refused(refusal) => Err(refusal.into()),
-            other @ (WalletOutcome::Balances(_)
-            | WalletOutcome::Receipt { .. }
-            | WalletOutcome::Credits(_)
-            | WalletOutcome::Bound) => Err(unexpected(&other)),
-        }
+        applied_of(self.one(shard, command, deadline).await?)
     }
 
     async fn one(&self, shard: ShardId, command: WalletCommand, deadline: Time) -> Result<WalletOutcome, ServiceError> {
@@ -283,11 +278,26 @@ impl Service {
             Ok(outcomes) => outcomes.and_then(|mut outcomes| outcomes.pop().ok_or(CallError::OutcomeUnknown)),
             Err(_elapsed) => Err(CallError::OutcomeUnknown),
         };
-        outcome.map_err(|error| match error {
-            CallError::Overloaded { retry_after } => ServiceError::Overloaded { retry_after },
-            CallError::ShardUnavailable => ServiceError::ShardUnavailable,
-            CallError::OutcomeUnknown => ServiceError::OutcomeUnknown { final_after: deadline },
-        })
+        outcome.map_err(|error| call_error(error, deadline))
+    }
+}
+
+fn applied_of(outcome: WalletOutcome) -> Result<Applied, ServiceError> {
+    match outcome {
+        WalletOutcome::Applied(applied) => Ok(applied),
+        WalletOutcome::Refused(refusal) => Err(refusal.into()),
+        other @ (WalletOutcome::Balances(_)
+        | WalletOutcome::Receipt { .. }
+        | WalletOutcome::Credits(_)
+        | WalletOutcome::Bound) => Err(unexpected(&other)),
+    }
+}
+
+fn call_error(error: CallError, deadline: Time) -> ServiceError {
+    match error {
+        CallError::Overloaded { retry_after } => ServiceError::Overloaded { retry_after },
+        CallError::ShardUnavailable => ServiceError::ShardUnavailable,
+        CallError::OutcomeUnknown => ServiceError::OutcomeUnknown { final_after: deadline },
     }
 }
 

@@ -8,20 +8,22 @@ use largesse_engine::units::{Amount, AssetId, GiftId, RoomId, Time, UserId};
 use largesse_engine::wallet::event::{Direction, GiftSent, Recharged, Transferred, WalletEvent};
 use serde::{Deserialize, Serialize};
 use smallvec::{SmallVec, smallvec};
+use utoipa::ToSchema;
 
+use crate::openapi::schemas;
 use crate::time_text::Rfc3339;
 use crate::wire::IdText;
 
 /// `sent` are the user's own events: gifts, recharges, transfers, and points earned by them; `received` is what came
 /// from others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
     Sent,
     Received,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     Gift,
@@ -41,6 +43,10 @@ pub struct Item {
     pub asset: AssetId,
     pub amount: Amount,
     pub balance_after: Option<Amount>,
+    /// Whether the user's own balance went down or up; neither where he gave what was issued for it.
+    pub direction: Option<Direction>,
+    /// What a transfer is for, in its caller's words.
+    pub reference: Option<Box<str>>,
     pub at: Time,
 }
 
@@ -51,22 +57,40 @@ pub struct GiftLine {
     pub count: u16,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = HistoryItem)]
 pub struct ItemBody<'a> {
+    #[schema(value_type = schemas::EventIdText)]
     event_id: Cow<'a, str>,
     kind: Kind,
     side: Side,
+    #[schema(value_type = Vec<IdText>)]
     peers: SmallVec<[IdText; 2]>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     room_id: Option<IdText>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schemas::GiftId>, nullable = false)]
     gift_id: Option<GiftId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     count: Option<u16>,
+    #[schema(value_type = String)]
     asset: Cow<'a, str>,
+    #[schema(value_type = schemas::Amount)]
     amount: Amount,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schemas::Amount>, nullable = false)]
     balance_after: Option<Amount>,
+    /// Whether the user's own balance went down or up. Absent where he gave others what was issued for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = schemas::direction, required = false)]
+    direction: Option<&'static str>,
+    /// Of a transfer of one's own: what it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reference: Option<&'a str>,
     at: Rfc3339,
 }
 
@@ -87,6 +111,11 @@ impl Item {
             asset: name_of(self.asset),
             amount: self.amount,
             balance_after: self.balance_after,
+            direction: self.direction.map(|direction| match direction {
+                Direction::Debit => "debit",
+                Direction::Credit => "credit",
+            }),
+            reference: self.reference.as_deref(),
             at: Rfc3339(self.at),
         }
     }
@@ -105,6 +134,8 @@ pub fn of_event(event: &WalletEvent, at: Time, user: UserId) -> Vec<Item> {
             asset: said.asset,
             amount: said.amount,
             balance_after: Some(*balance),
+            direction: Some(Direction::Credit),
+            reference: None,
             at,
         }],
         WalletEvent::Transferred(transferred) => of_transfer(transferred, event, at, user),
@@ -125,6 +156,8 @@ fn of_gift(sent: &GiftSent, at: Time) -> Vec<Item> {
         asset: sent.asset,
         amount: sent.total(),
         balance_after: Some(sent.balance),
+        direction: Some(Direction::Debit),
+        reference: None,
         at,
     };
     let points = sent.points.map(|points| Item {
@@ -133,6 +166,7 @@ fn of_gift(sent: &GiftSent, at: Time) -> Vec<Item> {
         asset: points.asset,
         amount: points.amount,
         balance_after: Some(points.balance),
+        direction: Some(Direction::Credit),
         ..gift.clone()
     });
     std::iter::once(gift).chain(points).collect()
@@ -141,7 +175,7 @@ fn of_gift(sent: &GiftSent, at: Time) -> Vec<Item> {
 /// A line per asset that left the user or was given to others, then a line per asset that he got himself.
 fn of_transfer(transferred: &Transferred, event: &WalletEvent, at: Time, user: UserId) -> Vec<Item> {
     let said = &transferred.said;
-    let line = |asset, amount, balance_after, peers| Item {
+    let line = |asset, amount, balance_after, peers, direction| Item {
         id: said.id,
         key: said.key.clone(),
         kind: Kind::Transfer,
@@ -150,15 +184,17 @@ fn of_transfer(transferred: &Transferred, event: &WalletEvent, at: Time, user: U
         asset,
         amount,
         balance_after,
+        direction,
+        reference: said.reference.clone(),
         at,
     };
     let mut items = Vec::new();
     let mut own = Vec::new();
     event.for_each_change(|change| {
         if change.user == user && change.direction == Direction::Debit {
-            items.push(line(change.asset, change.amount, Some(change.balance), smallvec![]));
+            items.push(line(change.asset, change.amount, Some(change.balance), smallvec![], Some(Direction::Debit)));
         } else if change.user == user {
-            own.push(line(change.asset, change.amount, Some(change.balance), smallvec![]));
+            own.push(line(change.asset, change.amount, Some(change.balance), smallvec![], Some(Direction::Credit)));
         }
     });
     let debits = items.len();
@@ -170,7 +206,7 @@ fn of_transfer(transferred: &Transferred, event: &WalletEvent, at: Time, user: U
                 item.amount = item.amount.checked_add(credit.amount).unwrap_or(Amount::MAX);
                 item.peers.push(credit.user);
             }
-            None => items.push(line(credit.asset, credit.amount, None, smallvec![credit.user])),
+            None => items.push(line(credit.asset, credit.amount, None, smallvec![credit.user], None)),
         }
     }
     items.extend(own);
@@ -192,6 +228,8 @@ pub fn of_entry(entry: &ReceivedEntry) -> Item {
         asset: entry.asset,
         amount: entry.amount,
         balance_after: None,
+        direction: Some(Direction::Credit),
+        reference: None,
         at: entry.at,
     }
 }

@@ -1,0 +1,122 @@
+//! The description of the API, made from the handlers themselves.
+
+use std::sync::LazyLock;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use sha2::{Digest, Sha256};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use crate::catalog::is_known;
+use crate::{assets, balances, catalog, gifts, history, ops, recharges, station, transfers};
+
+pub mod catalog_shapes;
+pub mod errors;
+pub mod schemas;
+
+/// What viewers and services reach.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Largesse", description = include_str!("openapi/public.md"), license(name = "Apache-2.0", identifier = "Apache-2.0")),
+    paths(
+        gifts::send, gifts::find, catalog::of_room, assets::asset,
+        balances::own, balances::of_user, balances::query, history::own, history::of_user,
+        recharges::recharge, transfers::batch,
+        station::change_assets, station::get_assets, station::get_asset_records, station::send_gift, station::list_gift,
+        ops::healthz, description
+    ),
+    components(schemas(schemas::ProblemBody, crate::wire::Id)),
+    modifiers(&Callers),
+    tags(
+        (name = "gifts", description = "Gifts, and what became of them."),
+        (name = "money", description = "Balances, histories, payments, transfers."),
+        (name = "station", description = "For callers of the payment station and its gateway."),
+        (name = "operations", description = "For those who keep it running.")
+    )
+)]
+pub struct PublicApi;
+
+/// What administrators and machines that watch reach.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Largesse, for administrators", description = include_str!("openapi/admin.md"), license(name = "Apache-2.0", identifier = "Apache-2.0")),
+    paths(catalog::get, catalog::put, ops::healthz, ops::readyz, ops::metrics, description),
+    components(schemas(schemas::ProblemBody)),
+    modifiers(&Callers),
+    tags((name = "catalog", description = "What is sold."), (name = "operations", description = "For those who keep it running."))
+)]
+pub struct AdminApi;
+
+/// How callers prove who they are.
+struct Callers;
+
+impl Modify for Callers {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let bearer = |format: Option<&str>, about: &str| {
+            let mut scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(about));
+            if let Some(format) = format {
+                scheme = scheme.bearer_format(format);
+            }
+            SecurityScheme::Http(scheme.build())
+        };
+        let components = api.components.get_or_insert_default();
+        let is_public = api.paths.paths.contains_key("/v1/gifts/{event_id}");
+        if is_public {
+            components.add_security_scheme("viewer", bearer(Some("JWT"), "A token whose `sub` is the user's id."));
+            components.add_security_scheme("service", bearer(None, "A service's key, `lgk_…`."));
+        } else {
+            components.add_security_scheme("admin", bearer(None, "An administrator's key."));
+        }
+        api.info.version = env!("CARGO_PKG_VERSION").into();
+    }
+}
+
+/// A description as it is sent, with its tag.
+struct Written {
+    body: Bytes,
+    tag: HeaderValue,
+}
+
+impl Written {
+    fn new(api: &utoipa::openapi::OpenApi) -> Written {
+        let body = serde_json::to_vec(api).expect("a description is plain data");
+        let hash = Sha256::digest(&body);
+        let tag: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let tag = HeaderValue::try_from(format!("\"{tag}\"")).expect("hex digits in quotes make a header");
+        Written { body: body.into(), tag }
+    }
+
+    fn answer(&self, headers: &HeaderMap) -> Response {
+        let common = [(ETAG, self.tag.clone()), (CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
+        if is_known(headers, &self.tag) {
+            return (StatusCode::NOT_MODIFIED, common).into_response();
+        }
+        let json = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        (common, json, Body::from(self.body.clone())).into_response()
+    }
+}
+
+static PUBLIC: LazyLock<Written> = LazyLock::new(|| Written::new(&PublicApi::openapi()));
+static ADMIN: LazyLock<Written> = LazyLock::new(|| Written::new(&AdminApi::openapi()));
+
+/// This description
+#[utoipa::path(
+    get, path = "/openapi.json", operation_id = "description", tag = "operations", security(()),
+    responses(
+        (status = 200, description = "OpenAPI 3.1.", body = Object, content_type = "application/json", headers(("ETag" = String))),
+        (status = 304, description = "What is at hand still holds."),
+        errors::OpenErrors
+    )
+)]
+pub async fn description(headers: HeaderMap) -> Response {
+    PUBLIC.answer(&headers)
+}
+
+/// The description of the administrators' port.
+pub async fn admin_description(headers: HeaderMap) -> Response {
+    ADMIN.answer(&headers)
+}
