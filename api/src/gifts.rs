@@ -39,6 +39,7 @@ pub(crate) struct GiftBody<'a> {
     to: SmallVec<[Id; 4]>,
     /// The client's own number for a streak of taps.
     #[serde(default)]
+    #[schema(schema_with = schemas::optional_any_id)]
     combo_id: Option<Id>,
     /// The unit price on the sender's screen.
     #[serde(default)]
@@ -63,7 +64,9 @@ pub(crate) struct GiftBody<'a> {
         ("room" = inline(schemas::IdPath), Path, example = "1001"),
         ("Idempotency-Key" = Option<schemas::KeyHeader>, Header),
     ),
-    request_body = GiftBody,
+    request_body(content = GiftBody, example = json!({
+        "gift_id": 9, "count": 10, "to": ["2001", "2002"], "event_id": "example-gift", "sender": "3001", "price_seen": 5
+    })),
     responses(
         (status = 200, description = "The receipt.", body = receipts::GiftReceipt, headers(
             ("Idempotency-Replayed" = inline(schemas::True), description = "Only where it is the receipt of an earlier attempt."),

@@ -125,7 +125,7 @@ pub(crate) struct HistoryPage<'a> {
     responses(
         (status = 200, description = "A page, newest first.", body = HistoryPage, links(
             ("nextPage" = (operation_id = "ownHistory", parameters(
-                ("cursor" = "$response.body#/cursor"), ("side" = "$request.query.side")
+                ("cursor" = "$response.body#/cursor")
             ))),
         )),
         HistoryErrors
@@ -147,7 +147,7 @@ pub async fn own(
     responses(
         (status = 200, description = "A page, newest first.", body = HistoryPage, links(
             ("nextPage" = (operation_id = "historyOfUser", parameters(
-                ("user" = "$request.path.user"), ("cursor" = "$response.body#/cursor"), ("side" = "$request.query.side")
+                ("user" = "$request.path.user"), ("cursor" = "$response.body#/cursor")
             ))),
         )),
         HistoryErrors
@@ -345,9 +345,9 @@ impl Query {
         }
         let id = |text: Option<String>, name: &'static str| match text {
             None => Ok(None),
-            Some(text) => match Id::parse(&text) {
+            Some(text) => match Id::parse(&text).filter(|id| id.0 != 0) {
                 Some(id) => Ok(Some(id.0)),
-                None => Err(Problem::bad_request(format!("`{name}` must be a decimal id"))),
+                None => Err(Problem::bad_request(format!("`{name}` must be a decimal id from 1 on"))),
             },
         };
         let time = |text: Option<String>, name: &'static str| match text {

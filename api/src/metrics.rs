@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram};
+pub use metrics_exporter_prometheus::PrometheusHandle as Handle;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::error::ErrorCode;

@@ -8,7 +8,10 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use sha2::{Digest, Sha256};
+use utoipa::openapi::path::Parameter;
+use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{RefOr, Schema};
 use utoipa::{Modify, OpenApi};
 
 use crate::catalog::is_known;
@@ -29,7 +32,7 @@ pub mod schemas;
         station::change_assets, station::get_assets, station::get_asset_records, station::send_gift, station::list_gift,
         ops::healthz, description
     ),
-    components(schemas(schemas::ProblemBody, crate::wire::Id)),
+    components(schemas(schemas::ProblemBody, crate::wire::Id, schemas::KeyHeader)),
     modifiers(&Callers),
     tags(
         (name = "gifts", description = "Gifts, and what became of them."),
@@ -71,7 +74,33 @@ impl Modify for Callers {
         } else {
             components.add_security_scheme("admin", bearer(None, "An administrator's key."));
         }
+        for item in api.paths.paths.values_mut() {
+            for operation in [&mut item.get, &mut item.post, &mut item.put].into_iter().flatten() {
+                operation.parameters.iter_mut().flatten().for_each(without_null);
+            }
+        }
         api.info.version = env!("CARGO_PKG_VERSION").into();
+    }
+}
+
+/// A parameter that may be left out is left out, never null.
+fn without_null(parameter: &mut RefOr<Parameter>) {
+    let RefOr::T(parameter) = parameter else { return };
+    match &mut parameter.schema {
+        Some(RefOr::T(Schema::OneOf(one))) if one.items.len() == 2 => {
+            let is_null = |item: &RefOr<Schema>| matches!(item, RefOr::T(Schema::Object(it)) if it.schema_type == Type::Null.into());
+            if let Some(place) = one.items.iter().position(|item| !is_null(item)) {
+                parameter.schema = Some(one.items.swap_remove(place));
+            }
+        }
+        Some(RefOr::T(Schema::Object(object))) => {
+            if let SchemaType::Array(types) = &object.schema_type
+                && let Some(kind) = types.iter().find(|kind| **kind != Type::Null)
+            {
+                object.schema_type = kind.clone().into();
+            }
+        }
+        Some(_) | None => {}
     }
 }
 

@@ -50,7 +50,9 @@ pub(crate) struct RechargeBody<'a> {
 /// Issues what was paid for, once per channel and transaction.
 #[utoipa::path(
     post, path = "/v1/recharges", operation_id = "recharge", tag = "money",
-    request_body = RechargeBody,
+    request_body(content = RechargeBody, example = json!({
+        "user_id": "3001", "asset": "coin", "amount": 600, "channel": "apple", "transaction_id": "example-order"
+    })),
     responses(
         (status = 200, description = "The receipt.", body = receipts::RechargeReceipt, headers(
             ("Idempotency-Replayed" = inline(schemas::True), description = "Only where it is the receipt of an earlier attempt."),

@@ -27,12 +27,12 @@ pub fn public_router(state: ApiState) -> Router {
         .add("/v1/balances:query", post(balances::query))
         .add("/v1/recharges", post(recharges::recharge))
         .add("/v1/transfers:batch", post(transfers::batch))
-        .add("/openapi/payment/station/v1/changeassets", any(station::change_assets))
-        .add("/openapi/payment/da/v1/getassets", any(station::get_assets))
-        .add("/openapi/payment/da/v1/getassetrecords", any(station::get_asset_records))
-        .add("/openapi/interaction/gift/v1/sendgift", any(station::send_gift))
-        .add("/openapi/interaction/gift/v1/listgift", any(station::list_gift))
-        .add("/openapi/{*method}", any(station::unknown_method))
+        .add_as_it_is("/openapi/payment/station/v1/changeassets", any(station::change_assets))
+        .add_as_it_is("/openapi/payment/da/v1/getassets", any(station::get_assets))
+        .add_as_it_is("/openapi/payment/da/v1/getassetrecords", any(station::get_asset_records))
+        .add_as_it_is("/openapi/interaction/gift/v1/sendgift", any(station::send_gift))
+        .add_as_it_is("/openapi/interaction/gift/v1/listgift", any(station::list_gift))
+        .add_as_it_is("/openapi/{*method}", any(station::unknown_method))
         .add("/openapi.json", get(openapi::description))
         .add("/docs", get(docs::index))
         .add("/docs/{file}", get(docs::file))
@@ -67,9 +67,14 @@ impl Routes {
         Routes { router: Router::new(), state: state.clone() }
     }
 
-    fn add(mut self, path: &'static str, methods: MethodRouter<ApiState>) -> Routes {
+    fn add(self, path: &'static str, methods: MethodRouter<ApiState>) -> Routes {
+        self.add_as_it_is(path, methods.fallback(wrong_method))
+    }
+
+    /// For methods that have an answer of their own to every verb.
+    fn add_as_it_is(mut self, path: &'static str, methods: MethodRouter<ApiState>) -> Routes {
         let layer = from_fn_with_state(self.edge(path), edge::pass);
-        self.router = self.router.route(path, methods.fallback(wrong_method).layer(layer));
+        self.router = self.router.route(path, methods.layer(layer));
         self
     }
 

@@ -144,7 +144,10 @@ impl FromRequest<ApiState> for BatchBytes {
 /// Each is applied or refused for itself, and the answer has one result per transfer, in order. Transfers of one acting
 /// user are decided in the order given. Credits must equal debits per asset, unless the caller may issue.
 #[utoipa::path(
-    post, path = "/v1/transfers:batch", operation_id = "transferBatch", tag = "money", request_body = BatchBody,
+    post, path = "/v1/transfers:batch", operation_id = "transferBatch", tag = "money", request_body(content = BatchBody, example = json!({ "transfers": [{
+        "event_id": "example-transfer", "user_id": "3001", "debits": [{ "asset": "coin", "amount": 5 }],
+        "credits": [{ "user_id": "3002", "asset": "coin", "amount": 5 }], "reference": "lunch"
+    }] })),
     responses(
         (status = 200, description = "What came of each.", body = BatchAnswer, links(
             ("receipt" = (operation_id = "findEvent", parameters(

@@ -1,6 +1,7 @@
 //! The real binary as its users meet it: a process of its own, real sockets, real files, and real kills.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod api_docs;
 mod bad_input;
 mod cli;
 mod clock;

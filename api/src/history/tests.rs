@@ -19,6 +19,8 @@ fn item(number: u8, asset: u16) -> Item {
         asset: AssetId(asset),
         amount: Amount::new(u64::from(number)).unwrap(),
         balance_after: None,
+        direction: None,
+        reference: None,
         at: Time(u64::from(number)),
     }
 }

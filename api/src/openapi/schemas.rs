@@ -55,7 +55,9 @@ schema!(Version, "CatalogVersion", whole(0, u32::MAX.into()));
 schema!(
     wire::IdText,
     "IdText",
-    digits().description(Some("An id as a decimal string: JavaScript cannot hold all of them as numbers."))
+    text()
+        .pattern(Some("^(0|[1-9][0-9]{0,19})$"))
+        .description(Some("An id as a decimal string: JavaScript cannot hold all of them as numbers."))
 );
 schema!(time_text::Rfc3339, "Time", text().format(Some(SchemaFormat::Custom("date-time".into()))));
 schema!(
@@ -254,7 +256,15 @@ pub fn optional_asset_type() -> Schema {
 
 /// An id that may be 0.
 pub fn any_id() -> Schema {
-    OneOfBuilder::new().item(whole(0, u64::MAX)).item(text().pattern(Some("^(0|[1-9][0-9]{0,18})$"))).build().into()
+    any_ids().build().into()
+}
+
+pub fn optional_any_id() -> Schema {
+    any_ids().item(ObjectBuilder::new().schema_type(Type::Null).build()).build().into()
+}
+
+fn any_ids() -> OneOfBuilder {
+    OneOfBuilder::new().item(whole(0, u64::MAX)).item(text().pattern(Some("^(0|[1-9][0-9]{0,18})$")))
 }
 
 /// The envelope with `T` beside it, which is there if there is no error.

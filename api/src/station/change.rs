@@ -40,7 +40,12 @@ enum Asked {
 /// `changeRes`, and the whole answer has `errCode` 20052. Sending the same again is safe.
 #[utoipa::path(
     post, path = "/openapi/payment/station/v1/changeassets", operation_id = "stationChangeAssets", tag = "station",
-    request_body = ChangeAssetsBody, responses((status = 200, description = "Also of an error.", body = ChangeAssetsAnswer)),
+    request_body(content = ChangeAssetsBody, example = json!({ "bizAssetChanges": [{
+        "eventId": "example-change", "opUserId": 3001, "eventType": 1, "bizId": 1001, "bizType": 1, "objId": "9",
+        "opUserAssetChange": { "userId": 3001, "assetType": 1, "incr": -5 },
+        "toUserAssetChange": { "userId": 2001, "assetType": 1, "incr": 5 }
+    }] })),
+    responses((status = 200, description = "Also of an error.", body = ChangeAssetsAnswer)),
     security(("service" = []))
 )]
 pub async fn change_assets(

@@ -25,7 +25,10 @@ use crate::trace::Trace;
 /// Answered within a second; an outcome that is not known by then is `errCode` 20052, and never a failure.
 #[utoipa::path(
     post, path = "/openapi/interaction/gift/v1/sendgift", operation_id = "stationSendGift", tag = "station",
-    request_body = SendGiftBody, responses((status = 200, description = "Also of an error.", body = SendGiftAnswer)),
+    request_body(content = SendGiftBody, example = json!({
+        "eventId": "example-station-gift", "opUserId": 3001, "roomId": 1001, "giftId": 9, "count": 1, "toUserIds": [2001]
+    })),
+    responses((status = 200, description = "Also of an error.", body = SendGiftAnswer)),
     security(("viewer" = []), ("service" = []))
 )]
 pub async fn send_gift(State(state): State<ApiState>, trace: Trace, language: Language, request: Request) -> Response {
@@ -68,7 +71,8 @@ async fn send(state: &ApiState, trace: &Trace, request: Request) -> Result<SendG
 /// The gifts of a room
 #[utoipa::path(
     post, path = "/openapi/interaction/gift/v1/listgift", operation_id = "stationListGift", tag = "station",
-    request_body = ListGiftBody, responses((status = 200, description = "Also of an error.", body = ListGiftAnswer)),
+    request_body(content = ListGiftBody, example = json!({ "roomId": 1001 })),
+    responses((status = 200, description = "Also of an error.", body = ListGiftAnswer)),
     security(())
 )]
 pub async fn list_gift(State(state): State<ApiState>, trace: Trace, language: Language, request: Request) -> Response {

@@ -27,7 +27,8 @@ use crate::wire::Id;
 /// Assets of up to 50 users
 #[utoipa::path(
     post, path = "/openapi/payment/da/v1/getassets", operation_id = "stationGetAssets", tag = "station",
-    request_body = GetAssetsBody, responses((status = 200, description = "Also of an error.", body = GetAssetsAnswer)),
+    request_body(content = GetAssetsBody, example = json!({ "userIds": [3001] })),
+    responses((status = 200, description = "Also of an error.", body = GetAssetsAnswer)),
     security(("viewer" = []), ("service" = []))
 )]
 pub async fn get_assets(State(state): State<ApiState>, trace: Trace, language: Language, request: Request) -> Response {
@@ -71,7 +72,8 @@ fn visible(caller: &Caller, id: Id) -> Result<UserId, Problem> {
 /// Records of the changes of a user's assets, newest first
 #[utoipa::path(
     post, path = "/openapi/payment/da/v1/getassetrecords", operation_id = "stationGetAssetRecords", tag = "station",
-    request_body = RecordsBody, responses((status = 200, description = "Also of an error.", body = RecordsAnswer)),
+    request_body(content = RecordsBody, example = json!({ "userId": 3001, "limit": 10 })),
+    responses((status = 200, description = "Also of an error.", body = RecordsAnswer)),
     security(("viewer" = []), ("service" = []))
 )]
 pub async fn get_asset_records(

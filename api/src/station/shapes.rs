@@ -187,6 +187,7 @@ pub struct SendGiftBody<'a> {
     #[schema(schema_with = schemas::receivers)]
     pub to_user_ids: Vec<Id>,
     #[serde(default)]
+    #[schema(schema_with = schemas::optional_any_id)]
     pub combo_id: Option<Id>,
     /// The unit price on the sender's screen.
     #[serde(default)]

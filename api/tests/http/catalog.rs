@@ -30,6 +30,20 @@ async fn anyone_gets_the_catalog_in_their_language() {
 }
 
 #[tokio::test]
+async fn an_administrator_learns_that_nothing_has_changed() {
+    let world = World::start().await;
+    let get = |tag: &str| {
+        call(&world.admin, Method::GET, "/v1/catalog").bearer(crate::world::ADMIN).header("If-None-Match", tag).send()
+    };
+    let first = get("\"none\"").await;
+    let tag = first.header("etag").unwrap();
+    assert_eq!((get(tag).await.status, first.status), (StatusCode::NOT_MODIFIED, StatusCode::OK));
+    world.put_catalog(&catalog(11)).await;
+    assert_eq!(get(tag).await.status, StatusCode::OK);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn an_unchanged_catalog_is_not_sent_again() {
     let world = World::start().await;
     let first = world.get(PATH).send().await;

@@ -35,6 +35,8 @@ async fn no_route_answers_to_a_wrong_credential() {
         (public, Method::GET, "/v1/me/history", &none, For::Viewers),
         (public, Method::GET, "/v1/users/3001/history", &none, For::ViewersAndServices),
         (public, Method::POST, "/v1/recharges", &recharge, For::Services),
+        (public, Method::POST, "/v1/transfers:batch", &none, For::Services),
+        (public, Method::POST, "/v1/balances:query", &none, For::Services),
         (admin, Method::GET, "/v1/catalog", &none, For::Admins),
         (admin, Method::PUT, "/v1/catalog", &none, For::Admins),
     ];

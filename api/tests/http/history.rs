@@ -57,7 +57,7 @@ async fn own_events_come_newest_first_in_pages_of_any_size() {
         gift,
         json!({
             "event_id": first, "kind": "gift", "side": "sent", "peers": ["2001", "2002"], "room_id": "1001",
-            "gift_id": 1, "count": 2, "asset": "coin", "amount": 40, "balance_after": 960
+            "gift_id": 1, "count": 2, "asset": "coin", "amount": 40, "balance_after": 960, "direction": "debit"
         })
     );
     world.stop().await;
@@ -137,9 +137,19 @@ async fn a_cursor_is_good_for_its_own_list_only() {
     ask(ANN, format!("side=received&cursor={cursor}")).await.expect_problem("cursor_invalid");
     ask(ANN, format!("cursor={}x", &cursor[..cursor.len() - 1])).await;
     ask(ANN, "cursor=nonsense".into()).await.expect_problem("cursor_invalid");
-    for bad in
-        ["limit=0", "limit=1001", "limit=x", "side=both", "kind=tip", "asset=gold", "room=x", "since=x", "page=2"]
-    {
+    for bad in [
+        "limit=0",
+        "limit=1001",
+        "limit=x",
+        "room=0",
+        "peer=0",
+        "side=both",
+        "kind=tip",
+        "asset=gold",
+        "room=x",
+        "since=x",
+        "page=2",
+    ] {
         ask(ANN, bad.into()).await.expect_problem("bad_request");
     }
     world.get("/v1/users/3001/history").bearer(&token(BOB)).send().await.expect_problem("forbidden");

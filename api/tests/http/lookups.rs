@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::Router;
 use futures::future::BoxFuture;
 use http::{Method, StatusCode};
 use largesse_api::{ApiState, public_router};
@@ -60,9 +61,20 @@ async fn a_missing_event_is_final_once_its_time_has_passed() {
 }
 
 /// Shards whose answers never come back; of two commands, one does not even get there.
-struct Silent {
+pub struct Silent {
     wallets: Arc<dyn Wallets>,
     sends: AtomicUsize,
+}
+
+impl Silent {
+    /// The public door with such shards behind it, and half a second of patience.
+    pub fn router(world: &World) -> Router {
+        let mut service = world.node.service();
+        service.wallets = Arc::new(Silent { wallets: service.wallets, sends: AtomicUsize::new(0) });
+        service.patience.deadline = Duration::from_millis(500);
+        service.patience.answer = Duration::ZERO;
+        public_router(ApiState::new(service, world.state.options.clone(), metrics()).unwrap())
+    }
 }
 
 impl Wallets for Silent {
@@ -102,26 +114,22 @@ impl Wallets for Silent {
 async fn an_unknown_outcome_can_be_polled_until_it_is_known() {
     let world = World::start().await;
     world.recharge(ANN, 1_000, "t1").await;
-    let mut service = world.node.service();
-    service.wallets = Arc::new(Silent { wallets: service.wallets, sends: AtomicUsize::new(0) });
-    service.patience.deadline = Duration::from_millis(500);
-    service.patience.answer = Duration::ZERO;
-    let silent = public_router(ApiState::new(service, world.state.options.clone(), metrics()).unwrap());
+    let silent = Silent::router(&world);
     for is_paid in [true, false] {
         let body = json!({ "gift_id": 1, "count": 1, "to": [2001], "event_id": key() });
         let call = call(&silent, Method::POST, "/v1/rooms/1001/gifts").bearer(&token(ANN)).json(body);
         let problem = call.send().await.expect_problem("outcome_unknown");
         assert!(problem["final_after"].as_str().unwrap().ends_with('Z'), "{problem}");
-        assert_eq!(settle(&world, problem["poll"].as_str().unwrap()).await, is_paid);
+        assert_eq!(settle(&world, problem["poll"].as_str().unwrap(), &token(ANN)).await, is_paid);
     }
     assert_eq!(world.coins(ANN).await, 990);
     world.stop().await;
 }
 
-/// Polls until the answer is final, and says whether the gift was paid.
-async fn settle(world: &World, poll: &str) -> bool {
+/// Polls until the answer is final, and says whether the event is in the books.
+pub async fn settle(world: &World, poll: &str, bearer: &str) -> bool {
     loop {
-        let answer = world.get(poll).bearer(&token(ANN)).send().await;
+        let answer = world.get(poll).bearer(bearer).send().await;
         if answer.status == StatusCode::OK {
             return true;
         }

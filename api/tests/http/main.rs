@@ -5,10 +5,14 @@
 mod assets;
 mod catalog;
 mod credentials;
+mod described;
+mod garbage;
 mod gifts;
 mod history;
 mod lookups;
 mod ops;
 mod refused;
 mod serving;
+mod station;
+mod transfers;
 mod world;

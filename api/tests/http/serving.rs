@@ -11,13 +11,13 @@ use tokio::task::JoinHandle;
 
 use crate::world::{SERVICE, World};
 
-struct Served {
-    address: SocketAddr,
-    stop: oneshot::Sender<()>,
+pub struct Served {
+    pub address: SocketAddr,
+    pub stop: oneshot::Sender<()>,
     task: JoinHandle<std::io::Result<()>>,
 }
 
-async fn serve(world: &World, limits: ConnectionLimits) -> Served {
+pub async fn serve(world: &World, limits: ConnectionLimits) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();

@@ -1,0 +1,122 @@
+//! Random bytes as something that gets further than random bytes would.
+
+const JSON: [&str; 64] = [
+    "{",
+    "{",
+    "}",
+    "}",
+    "[",
+    "[",
+    "]",
+    "]",
+    ":",
+    ":",
+    ",",
+    ",",
+    "\"",
+    "\\",
+    "\\u0000",
+    "\\ud800",
+    "null",
+    "true",
+    "0",
+    "1",
+    "-1",
+    "1.0",
+    "1e400",
+    "9007199254740992",
+    "18446744073709551616",
+    "2001",
+    "3001",
+    "\"3001\"",
+    "\"gift_id\":1",
+    "\"count\":1",
+    "\"to\":[2001]",
+    "\"combo_id\":1",
+    "\"price_seen\":1",
+    "\"event_id\":\"k\"",
+    "\"sender\":3001",
+    "\"user_id\":3001",
+    "\"asset\":\"coin\"",
+    "\"amount\":1",
+    "\"channel\":\"apple\"",
+    "\"transaction_id\":\"t\"",
+    "\"user_ids\":[1]",
+    "\"transfers\":[",
+    "\"debits\":[",
+    "\"credits\":[",
+    "\"reference\":\"r\"",
+    "\"bizAssetChanges\":[",
+    "\"eventId\":\"k\"",
+    "\"opUserId\":3001",
+    "\"eventType\":1",
+    "\"bizId\":1001",
+    "\"bizType\":1",
+    "\"objId\":\"9\"",
+    "\"opUserAssetChange\":{",
+    "\"toUserAssetChange\":{",
+    "\"userId\":3001",
+    "\"assetType\":1",
+    "\"incr\":-9223372036854775808",
+    "\"incr\":1",
+    "\"userIds\":[",
+    "\"roomId\":1001",
+    "\"giftId\":1",
+    "\"toUserIds\":[2001]",
+    "\"gift\":[",
+    "\"version\":1",
+];
+
+const QUERY: [&str; 32] = [
+    "&",
+    "&",
+    "=",
+    "%",
+    "%00",
+    "%ff",
+    "%2F",
+    "+",
+    ":",
+    "/",
+    "..",
+    "0",
+    "1",
+    "-1",
+    "18446744073709551615",
+    "1001",
+    "gifts",
+    "catalog",
+    "side=sent",
+    "side=received",
+    "kind=gift",
+    "asset=coin",
+    "room=1001",
+    "peer=2001",
+    "since=0",
+    "until=2026-01-31T23:59:59.999Z",
+    "limit=1",
+    "limit=1001",
+    "cursor=",
+    "AQAAuQsAAAAAAAA",
+    "sender=3001",
+    "final_after=0",
+];
+
+/// Half of all inputs as they are, the other half as a sequence of words.
+pub fn json(input: &[u8]) -> Vec<u8> {
+    match input.split_first() {
+        Some((first, rest)) if first % 2 == 1 => {
+            rest.iter().flat_map(|byte| JSON[usize::from(*byte) % JSON.len()].bytes()).collect()
+        }
+        Some(_) | None => input.to_vec(),
+    }
+}
+
+/// What can stand in a path or a query.
+pub fn query(input: &[u8]) -> String {
+    let word = |byte: &u8| match byte {
+        b'a'..=b'z' | b'0'..=b'9' => char::from(*byte).to_string(),
+        byte => QUERY[usize::from(*byte) % QUERY.len()].to_owned(),
+    };
+    input.iter().take(64).map(word).collect()
+}
