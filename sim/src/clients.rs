@@ -88,7 +88,7 @@ impl Operation {
                     0 => Err(Unresolved::GiftUnknown(said.gift)),
                     _ => Ok(terms.clone()),
                 };
-                WalletCommand::SendGift(Box::new(SendGift { said: said.clone(), resolved, deadline, trace }))
+                WalletCommand::SendGift(SendGift { said: said.clone(), resolved, deadline, trace })
             }
             Said::Recharge(said) if !self.is_bound => {
                 WalletCommand::BindTransaction(Box::new(BindTransaction { said: said.clone(), deadline }))
