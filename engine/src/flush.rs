@@ -129,8 +129,18 @@ impl<R: Rows> Flusher<R> {
         self.unsettled.is_empty()
     }
 
-    /// Moves one batch. `None` when there was nothing to move.
+    /// Moves one batch. `None` when there was nothing to move, up to the end of the log.
     pub async fn step(&mut self) -> Result<Option<Flushed>, FlushError> {
+        loop {
+            let (is_moved, is_end) = self.read_and_write().await?;
+            if is_moved || is_end {
+                return Ok(is_moved.then(|| self.flushed()));
+            }
+        }
+    }
+
+    /// Whether something was moved, and whether the log ends here.
+    async fn read_and_write(&mut self) -> Result<(bool, bool), FlushError> {
         let entries = self.log.read(self.position, self.bytes_max).await?;
         let mut events = 0;
         let (position, before) = (self.position, self.fold.next);
@@ -160,10 +170,10 @@ impl<R: Rows> Flusher<R> {
         // Claims and empty records alone are rarely worth a write, but must not hold the log back for ever.
         let is_overdue = self.position != position && self.idle_entries >= IDLE_ENTRIES_MAX;
         if !(has_events || is_settled_now || is_overdue) {
-            return Ok(None);
+            return Ok((false, entries.is_empty()));
         }
         self.write(relay_position, relay_fold).await?;
-        Ok(Some(self.flushed()))
+        Ok((true, entries.is_empty()))
     }
 
     fn take(&mut self, first: Seq, count: u32, at: Time, events: &[u8]) -> Result<(), Impossible> {
