@@ -11,6 +11,7 @@ use crate::codec;
 use crate::fold::{Fold, Verdict};
 use crate::log::{LogError, ShardLog};
 use crate::machine::Impossible;
+use crate::sabotage::{self, Rule};
 use crate::store::{Checkpoint, FlushBatch, Store, StoreError};
 use crate::units::{Position, Seq, ShardId, Time};
 
@@ -46,6 +47,17 @@ pub struct Flushed {
     pub position: Position,
     /// Of the last flushed event.
     pub time: Time,
+}
+
+impl Flushed {
+    /// Up to when the store has everything of a shard whose owner stands at `last`, with no later event before `time`.
+    /// To be read after both, or something could slip between.
+    pub fn complete_until(&self, last: Seq, time: Time) -> Time {
+        let has_all = self.seq >= last || sabotage::is(Rule::CompleteUntil);
+        let until = if has_all { time } else { self.time };
+        // More events may still come within the last millisecond.
+        until.minus_millis(1)
+    }
 }
 
 pub struct Flusher<R> {

@@ -25,7 +25,12 @@ pub(super) fn gift(wallets: &Wallets, gift: &SendGift, now: Time) -> Decided {
     {
         return Err(Refusal::Unresolved(*unresolved));
     }
-    if let Some(found) = wallets.judge_id(said.sender, said.id, now)? {
+    if let Some(mut found) = wallets.judge_id(said.sender, said.id, now)? {
+        if sabotage::is(Rule::FirstPrice)
+            && let (WalletEvent::GiftSent(first), Ok(terms)) = (&mut found.event, &gift.resolved)
+        {
+            first.unit_price = terms.unit_price;
+        }
         return match &found.event {
             WalletEvent::GiftSent(first) if first.said.is_same_as(said) => Ok(replayed(&found)),
             WalletEvent::GiftSent(_)
