@@ -10,6 +10,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 #[derive(Clone, Debug)]
@@ -34,15 +35,19 @@ impl Default for ConnectionLimits {
 
 /// Serves until `shutdown` resolves, then answers what is under way and returns.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    serve_with(listener, router, ConnectionLimits::default(), shutdown).await
+    serve_with(listener, router, ConnectionLimits::default(), Vec::new(), shutdown).await
 }
 
+/// As [`serve`], with limits of its own. Connections are spread over `runtimes`; without any they share the caller's.
 pub async fn serve_with(
     listener: TcpListener,
     router: Router,
     limits: ConnectionLimits,
+    runtimes: Vec<Handle>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let runtimes = if runtimes.is_empty() { vec![Handle::current()] } else { runtimes };
+    let mut next_runtime = runtimes.iter().cycle();
     let permits = Arc::new(Semaphore::new(limits.connections_max));
     // HTTP/2 needs TLS in browsers, which a proxy in front brings. Without it the protocol need not be guessed from the
     // first bytes, for which a connection would wait without a limit.
@@ -65,9 +70,16 @@ pub async fn serve_with(
             }
         };
         let service = TowerToHyperService::new(router.clone());
-        let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let builder = builder.clone();
         let mut stopping = stopping.clone();
-        tokio::spawn(async move {
+        let runtime = next_runtime.next().expect("there is one at least");
+        runtime.spawn(async move {
+            // It belongs to the runtime that it was made in.
+            let stream = match TcpStream::from_std(stream) {
+                Ok(stream) => stream,
+                Err(error) => return tracing::warn!(%error, "cannot serve a connection"),
+            };
+            let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
             let mut connection = std::pin::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
@@ -96,9 +108,12 @@ async fn told(stopping: &mut watch::Receiver<bool>) {
     let _told_or_gone = stopping.wait_for(|is_stopping| *is_stopping).await;
 }
 
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> io::Result<(std::net::TcpStream, OwnedSemaphorePermit)> {
     let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, _peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, permit))
+    Ok((stream.into_std()?, permit))
 }
