@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::auth::{Caller, Door};
 use crate::edge;
 use crate::error::ErrorCode;
-use crate::extract::read_body;
+use crate::extract::{self, read_body};
 use crate::language::Language;
 use crate::problem::{Extras, Problem};
 use crate::state::ApiState;
@@ -191,9 +191,9 @@ fn too_many(what: &str, count: usize) -> Result<(), Problem> {
     Err(Problem::new(ErrorCode::BatchTooLarge, detail))
 }
 
-fn for_services(caller: &Caller) -> Result<(), Problem> {
+fn for_services(caller: &Caller) -> Result<extract::Service, Problem> {
     match caller {
-        Caller::Service(_) => Ok(()),
+        Caller::Service(_) => Ok(extract::Service),
         Caller::Viewer(_) | Caller::Admin(_) => Err(Problem::forbidden("this call needs a service's key")),
     }
 }

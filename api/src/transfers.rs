@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 
 use crate::edge;
 use crate::error::ErrorCode;
-use crate::extract::{Service, parse_json, read_body};
+use crate::extract::{Params, Service, parse_json, read_body};
 use crate::language::Language;
 use crate::openapi::errors::TransferErrors;
 use crate::openapi::schemas;
@@ -128,6 +128,11 @@ pub(crate) enum NotApplied {
     Unknown,
 }
 
+/// None: whoever asks for `atomic` must not believe that he got it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoParams {}
+
 /// The bytes of a batch, which may be larger than other bodies.
 pub struct BatchBytes(pub Bytes);
 
@@ -163,6 +168,7 @@ pub async fn batch(
     State(state): State<ApiState>,
     trace: Trace,
     service: Service,
+    Params(NoParams {}): Params<NoParams>,
     language: Language,
     BatchBytes(body): BatchBytes,
 ) -> Result<Response, Problem> {

@@ -12,7 +12,7 @@ use largesse_engine::wallet::command::{RechargeSaid, TransferCredit, TransferSai
 use largesse_engine::wallet::outcome::Applied;
 
 use crate::error::ErrorCode;
-use crate::extract::parse_json;
+use crate::extract::{self, parse_json};
 use crate::language::Language;
 use crate::problem::{Extras, Problem};
 use crate::recharges;
@@ -59,19 +59,25 @@ pub async fn change_assets(
         Err(problem) => return station::refuse(&problem, None::<()>, &trace, language),
     };
     match read(&call) {
-        Ok(body) => carry_out(&state, &body.biz_asset_changes, &trace, language).await,
+        Ok((service, body)) => carry_out(&state, &service, &body.biz_asset_changes, &trace, language).await,
         Err(problem) => station::refuse(&problem, None::<()>, &trace, language),
     }
 }
 
-fn read(call: &Call) -> Result<ChangeAssetsBody<'_>, Problem> {
-    station::for_services(&call.caller)?;
+fn read(call: &Call) -> Result<(extract::Service, ChangeAssetsBody<'_>), Problem> {
+    let service = station::for_services(&call.caller)?;
     let body: ChangeAssetsBody<'_> = parse_json(&call.body)?;
     station::too_many("bizAssetChanges", body.biz_asset_changes.len())?;
-    Ok(body)
+    Ok((service, body))
 }
 
-async fn carry_out(state: &ApiState, items: &[BizEventAssetChange<'_>], trace: &Trace, language: Language) -> Response {
+async fn carry_out(
+    state: &ApiState,
+    caller: &extract::Service,
+    items: &[BizEventAssetChange<'_>],
+    trace: &Trace,
+    language: Language,
+) -> Response {
     let view = state.service.control.view();
     let asked: Vec<_> = items.iter().map(|item| understand(item, &view.catalog)).collect();
     let (mut transfers, mut recharges) = (Vec::new(), Vec::new());
@@ -84,8 +90,8 @@ async fn carry_out(state: &ApiState, items: &[BizEventAssetChange<'_>], trace: &
     let service = station::service(state);
     let patient = in_two_steps(&service);
     let recharges = join_all(recharges.into_iter().map(|said| patient.recharge(said, Some(trace.id))));
-    // Whoever may call this may issue.
-    let (transfers, recharges) = tokio::join!(service.transfers(transfers, true, Some(trace.id)), recharges);
+    let transfers = service.transfers(transfers, caller.may_issue(), Some(trace.id));
+    let (transfers, recharges) = tokio::join!(transfers, recharges);
     let (mut transfers, mut recharges) = (transfers.into_iter(), recharges.into_iter());
     let mut unknown = None;
     let results = items.iter().zip(asked).map(|(item, asked)| {
