@@ -93,6 +93,7 @@ fn content_type(path: &str) -> Option<&'static str> {
 }
 
 /// A text as a page whose headings can be linked to: an error's `type` is one of them.
+#[allow(clippy::wildcard_enum_match_arm, reason = "foreign enums that may grow")]
 fn page(title: &str, markdown: &str) -> String {
     let options = Options::ENABLE_TABLES;
     let mut events: Vec<Event<'_>> = Parser::new_ext(markdown, options).collect();
