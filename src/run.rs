@@ -13,7 +13,7 @@ use largesse_engine::accumulator::AccumulatorLimits;
 use largesse_engine::clock::{SteadyClock, SystemClock};
 use largesse_engine::flush::FlushLimits;
 use largesse_engine::ledger::{LedgerName, LedgerShape};
-use largesse_engine::node::{Node, NodeOptions};
+use largesse_engine::node::{Node, NodeOptions, threads};
 use largesse_engine::resolve::Room;
 use largesse_engine::service::{Patience, Service};
 use largesse_engine::shard::ShardLimits;
@@ -44,7 +44,7 @@ pub struct Running {
 
 /// Runs a server's work on threads of its own until it is done.
 pub fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_start(threads::hurry).build();
     runtime.map_err(|error| Failure::new(format_args!("cannot start threads: {error}")))?.block_on(work)
 }
 

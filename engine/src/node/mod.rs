@@ -7,6 +7,7 @@ pub mod inbox;
 mod local;
 mod relays;
 mod tasks;
+pub mod threads;
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
