@@ -32,7 +32,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// Runs a client's few requests on this thread.
+/// Runs a client on this thread.
 fn ask(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Failure::new(format_args!("cannot start: {error}")))?.block_on(work)
