@@ -71,12 +71,7 @@ impl Writer {
         while jobs.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
             let pause = served.map_or(Duration::ZERO, |served| SYNC_PAUSE.saturating_sub(served.elapsed()));
             if group.len() < GROUP_MAX && !pause.is_zero() {
-                std::thread::sleep(pause);
-                while group.len() < GROUP_MAX
-                    && let Ok(job) = jobs.try_recv()
-                {
-                    group.push(job);
-                }
+                gather(&mut group, &mut jobs, pause);
             }
             self.serve(&mut group);
             served = Some(Instant::now());
@@ -195,6 +190,17 @@ impl Writer {
 
     fn read_checkpoint(&self, shard: ShardId) -> Result<Option<Checkpoint>, StoreError> {
         read_checkpoint(self.shared.tables().get()?, shard)
+    }
+}
+
+/// Leaves the disk alone for a while and takes what came meanwhile.
+fn gather(group: &mut Vec<Job>, jobs: &mut mpsc::Receiver<Job>, pause: Duration) {
+    #[expect(clippy::disallowed_methods, reason = "it is the time that is waited for")]
+    std::thread::sleep(pause);
+    while group.len() < GROUP_MAX
+        && let Ok(job) = jobs.try_recv()
+    {
+        group.push(job);
     }
 }
 
