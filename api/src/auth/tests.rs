@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
-use jsonwebtoken::{EncodingKey, Header};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use largesse_engine::units::Time;
 use serde_json::{Value, json};
 
@@ -221,4 +221,48 @@ fn bad_keys_are_refused_at_the_start() {
     ));
     assert!(matches!(with(key("k", TokenAlgorithm::Es256, b"?")), Some(AuthError::BadPem(TokenAlgorithm::Es256, _))));
     assert!(!format!("{:?}", options()).contains("secret of thirty-two"));
+}
+
+#[test]
+fn what_is_remembered_is_bounded_and_only_what_passed() {
+    let clock = Arc::new(SetClock(AtomicU64::new(NOW)));
+    let auth = Auth::new(&options(), 100, Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
+    for user in 1..=2_000_u64 {
+        let claims = json!({ "sub": user.to_string(), "exp": NOW + 60 });
+        assert_eq!(ask(&auth, &hs256(Some("new"), SECRET, &claims)), Ok(Caller::Viewer(UserId(user))));
+    }
+    let remembered = auth.tokens.remembered();
+    assert!((1..=400).contains(&remembered), "{remembered} tokens of some 130 bytes in 100 times 512 bytes");
+
+    let (auth, clock) = self::auth(&options());
+    for bad in [
+        hs256(Some("new"), OLD_SECRET, &claims()),
+        hs256(None, SECRET, &json!({ "sub": "3001", "exp": NOW - 60 })),
+        hs256(None, SECRET, &json!({ "sub": "3001", "exp": NOW + 1_000, "nbf": NOW + 200 })),
+    ] {
+        assert_eq!(ask(&auth, &bad), REFUSED);
+    }
+    assert_eq!(auth.tokens.remembered(), 0);
+    let good = hs256(None, SECRET, &claims());
+    assert_eq!((ask(&auth, &good), auth.tokens.remembered()), (VIEWER, 1));
+    clock.0.store(NOW + 1_000, Ordering::Relaxed);
+    assert_eq!((ask(&auth, &good), auth.tokens.remembered()), (REFUSED, 0), "an expired one is forgotten");
+}
+
+/// Prints what the check of a remembered token costs: `cargo test -p largesse-api --lib what_a_tap -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn what_a_tap_costs() {
+    let (auth, _) = auth(&options());
+    let all: Vec<HeaderMap> = (1..=1_000_u64)
+        .map(|user| hs256(Some("new"), SECRET, &json!({ "sub": user.to_string(), "exp": NOW + 60 })))
+        .map(|token| headers(&format!("Bearer {token}")))
+        .collect();
+    let run = || all.iter().for_each(|headers| assert!(auth.caller(headers, Door::Public).is_ok()));
+    let started = std::time::Instant::now();
+    run();
+    let first = started.elapsed() / 1_000;
+    let started = std::time::Instant::now();
+    (0..100).for_each(|_| run());
+    eprintln!("first {first:?}, then {:?} a check", started.elapsed() / 100_000);
 }
