@@ -1,21 +1,27 @@
 //! Who is asking: viewers by a JSON web token, services and administrators by a key.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use jsonwebtoken::jwk::Jwk;
 use largesse_engine::clock::Clock;
+use largesse_engine::control::keys::Keys;
+use largesse_engine::handle::Control;
 use largesse_engine::units::UserId;
-use sha2::{Digest, Sha256};
-use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
+use crate::auth::scopes::Scopes;
+use crate::auth::services::{Held, ServiceKey, SigningSecret, sha256};
 use crate::auth::tokens::Tokens;
 use crate::error::ErrorCode;
 use crate::problem::Problem;
 
+pub mod jwks;
+pub mod scopes;
+pub mod services;
 pub mod tokens;
 
 /// What a service's key starts with, so that people and scanners recognise one.
@@ -48,8 +54,22 @@ pub struct TokenKey {
     /// A token that names a key is verified with that one only.
     pub kid: Option<String>,
     pub algorithm: TokenAlgorithm,
+    pub material: Material,
+}
+
+/// What a key is made of.
+#[derive(Clone)]
+pub enum Material {
     /// The secret of HS256, or the public key in PEM.
-    pub material: Vec<u8>,
+    Text(Vec<u8>),
+    /// As an issuer publishes it.
+    Jwk(Box<Jwk>),
+}
+
+impl<Text: Into<Vec<u8>>> From<Text> for Material {
+    fn from(text: Text) -> Material {
+        Material::Text(text.into())
+    }
 }
 
 impl fmt::Debug for TokenKey {
@@ -71,11 +91,20 @@ pub enum TokenAlgorithm {
 pub struct NamedKey {
     pub name: String,
     pub sha256: [u8; 32],
+    /// For a service: what it may be used for.
+    pub scopes: Scopes,
+    /// For a service: what its requests can be signed with.
+    pub signing: Option<SigningSecret>,
 }
 
 impl NamedKey {
+    /// A key for everything, with which requests can be signed too.
     pub fn new(name: impl Into<String>, key: &str) -> NamedKey {
-        NamedKey { name: name.into(), sha256: Sha256::digest(key.as_bytes()).into() }
+        NamedKey { name: name.into(), sha256: sha256(key), scopes: Scopes::ALL, signing: Some(SigningSecret::of(key)) }
+    }
+
+    pub fn with_scopes(self, scopes: Scopes) -> NamedKey {
+        NamedKey { scopes, ..self }
     }
 }
 
@@ -85,6 +114,8 @@ pub enum AuthError {
     ShortSecret(usize),
     #[error("this is not the PEM of a public key for {0:?}: {1}")]
     BadPem(TokenAlgorithm, String),
+    #[error("this is not a published key for {0:?}: {1}")]
+    BadJwk(TokenAlgorithm, String),
     #[error("there are {0} token keys; at most {TOKEN_KEYS_MAX} are allowed")]
     TooManyKeys(usize),
 }
@@ -93,7 +124,7 @@ pub enum AuthError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
     Viewer(UserId),
-    Service(Arc<str>),
+    Service(Arc<ServiceKey>),
     Admin(Arc<str>),
 }
 
@@ -107,71 +138,77 @@ pub enum Door {
 /// Checks proofs.
 pub struct Auth {
     tokens: Tokens,
-    keys: ArcSwap<Keys>,
+    held: ArcSwap<Held>,
+    /// Where keys are made at run time.
+    control: Option<Arc<dyn Control>>,
+    /// What sets of keys are made from; held while one is replaced.
+    options: Mutex<AuthOptions>,
     clock: Arc<dyn Clock>,
-}
-
-/// The keys that callers show as they are.
-struct Keys {
-    services: Vec<HeldKey>,
-    admins: Vec<HeldKey>,
-}
-
-struct HeldKey {
-    name: Arc<str>,
-    sha256: [u8; 32],
 }
 
 impl Auth {
     pub fn new(options: &AuthOptions, cached_max: u64, clock: Arc<dyn Clock>) -> Result<Auth, AuthError> {
         let tokens = Tokens::new(options, cached_max)?;
-        Ok(Auth { tokens, keys: ArcSwap::from_pointee(Keys::new(options)), clock })
+        let held = ArcSwap::from_pointee(Held::new(options, Keys::default()));
+        Ok(Auth { tokens, held, control: None, options: Mutex::new(options.clone()), clock })
     }
 
-    /// From now on only these keys count; what older ones proved is forgotten.
+    /// Accepts keys that are made at run time as well.
+    pub fn with_control(self, control: Arc<dyn Control>) -> Auth {
+        Auth { control: Some(control), ..self }
+    }
+
+    /// From now on only these keys count, beside those made at run time; what older ones proved is forgotten.
     pub fn replace(&self, options: &AuthOptions) -> Result<(), AuthError> {
+        let mut current = self.options.lock().unwrap_or_else(PoisonError::into_inner);
         self.tokens.replace(options)?;
-        self.keys.store(Arc::new(Keys::new(options)));
+        self.held.store(Arc::new(Held::new(options, Arc::clone(&self.held.load().made))));
+        *current = options.clone();
         Ok(())
+    }
+
+    /// Viewers' tokens, whose published keys may change.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
     pub fn caller(&self, headers: &HeaderMap, door: Door) -> Result<Caller, Problem> {
         let token = bearer(headers)?;
         let is_service = token.starts_with(SERVICE_KEY_PREFIX);
         if is_service || door == Door::Admin {
-            let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-            let keys = self.keys.load();
+            let hash = sha256(token);
+            let held = self.held();
             if door == Door::Admin
-                && let Some(name) = find(&keys.admins, &hash)
+                && let Some(name) = held.admin(&hash)
             {
                 return Ok(Caller::Admin(name));
             }
             if is_service {
-                let found = find(&keys.services, &hash).map(Caller::Service);
+                let found = held.service(&hash).map(Caller::Service);
                 return found.ok_or_else(|| unauthenticated("this key is not known here; it may have been revoked"));
             }
         }
         self.tokens.user(token, self.clock.now()).map(Caller::Viewer)
     }
-}
 
-impl Keys {
-    fn new(options: &AuthOptions) -> Keys {
-        let held = |keys: &[NamedKey]| {
-            keys.iter().map(|key| HeldKey { name: key.name.as_str().into(), sha256: key.sha256 }).collect()
-        };
-        Keys { services: held(&options.service_keys), admins: held(&options.admin_keys) }
+    /// The service of this name, where its requests can be signed.
+    pub(crate) fn signer(&self, name: &str) -> Option<(Arc<ServiceKey>, SigningSecret)> {
+        self.held().signer(name)
     }
-}
 
-/// The key with this hash; which of them it is takes no part in the time this takes.
-fn find(keys: &[HeldKey], hash: &[u8; 32]) -> Option<Arc<str>> {
-    let mut place = u32::MAX;
-    for (candidate, key) in (0u32..).zip(keys) {
-        let is_it: Choice = key.sha256.ct_eq(hash);
-        place.conditional_assign(&candidate, is_it);
+    /// The keys that are in force, with all that were made until now.
+    fn held(&self) -> Guard<Arc<Held>> {
+        let held = self.held.load();
+        let Some(control) = &self.control else { return held };
+        if Arc::ptr_eq(&held.made, &control.view().keys) {
+            return held;
+        }
+        let options = self.options.lock().unwrap_or_else(PoisonError::into_inner);
+        // Asked again under the lock, so that no older set follows a newer one.
+        let made = Arc::clone(&control.view().keys);
+        self.held.store(Arc::new(Held::new(&options, made)));
+        self.held.load()
     }
-    keys.get(usize::try_from(place).ok()?).map(|key| Arc::clone(&key.name))
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {

@@ -15,6 +15,12 @@ pub mod metrics;
 pub mod options;
 pub mod state;
 
+pub mod cors;
+pub mod rates;
+pub mod room_pass;
+pub mod signed;
+
+pub mod admission;
 pub mod edge;
 pub mod extract;
 
@@ -23,6 +29,7 @@ pub mod balances;
 pub mod catalog;
 pub mod gifts;
 pub mod history;
+pub mod keys;
 pub mod ops;
 pub mod receipts;
 pub mod recharges;

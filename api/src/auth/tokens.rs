@@ -14,9 +14,10 @@ use largesse_engine::units::{Time, UserId};
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use serde::Deserialize;
+use tokio::sync::Notify;
 
 use crate::auth::{
-    AuthError, AuthOptions, SECRET_BYTES_MIN, TOKEN_KEYS_MAX, TokenAlgorithm, TokenKey, unauthenticated,
+    AuthError, AuthOptions, Material, SECRET_BYTES_MIN, TOKEN_KEYS_MAX, TokenAlgorithm, TokenKey, unauthenticated,
 };
 use crate::problem::Problem;
 use crate::wire::Id;
@@ -31,8 +32,15 @@ pub struct Tokens {
     /// The number of the set of keys that is in force.
     generation: AtomicU64,
     verified: Cache<Box<str>, Verified, Bytes, foldhash::quality::RandomState>,
-    /// Held while a set of keys is replaced, so that no two changes get one number.
-    changing: Mutex<()>,
+    /// What sets of keys are made from; held while one is replaced, so that no two get one number.
+    sources: Mutex<Sources>,
+    /// Told when a token names a key that is not here.
+    wanted: Notify,
+}
+
+struct Sources {
+    fixed: AuthOptions,
+    published: Vec<TokenKey>,
 }
 
 /// One set of keys; each has a number of its own, by which what was remembered is known to be from before a change.
@@ -81,22 +89,42 @@ impl Tokens {
         let bytes = cached_max.saturating_mul(TOKEN_BYTES_USUAL);
         let hasher = foldhash::quality::RandomState::default();
         Ok(Tokens {
-            verifiers: ArcSwap::from_pointee(Verifiers::new(options, 0)?),
+            verifiers: ArcSwap::from_pointee(Verifiers::new(options, &[], 0)?),
             generation: AtomicU64::new(0),
             verified: Cache::with(items, bytes, Bytes, hasher, DefaultLifecycle::default()),
-            changing: Mutex::new(()),
+            sources: Mutex::new(Sources { fixed: options.clone(), published: Vec::new() }),
+            wanted: Notify::new(),
         })
     }
 
-    /// From now on only these keys count.
+    /// From now on these are the keys of the configuration.
     pub fn replace(&self, options: &AuthOptions) -> Result<(), AuthError> {
-        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        self.put_in_force(options, &sources.published)?;
+        sources.fixed = options.clone();
+        Ok(())
+    }
+
+    /// From now on these are the keys that the issuer publishes, beside those of the configuration.
+    pub fn replace_published(&self, published: Vec<TokenKey>) -> Result<(), AuthError> {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        self.put_in_force(&sources.fixed, &published)?;
+        sources.published = published;
+        Ok(())
+    }
+
+    fn put_in_force(&self, options: &AuthOptions, published: &[TokenKey]) -> Result<(), AuthError> {
         let generation = self.generation.load(Ordering::Acquire) + 1;
-        self.verifiers.store(Arc::new(Verifiers::new(options, generation)?));
+        self.verifiers.store(Arc::new(Verifiers::new(options, published, generation)?));
         // After the keys: whoever sees this number finds the keys that go with it, or newer ones.
         self.generation.store(generation, Ordering::Release);
         self.verified.clear();
         Ok(())
+    }
+
+    /// Resolves when a token came that names a key which is not here: the issuer may have rolled over.
+    pub async fn key_wanted(&self) {
+        self.wanted.notified().await;
     }
 
     /// Whose token this is.
@@ -110,7 +138,7 @@ impl Tokens {
             self.verified.remove(token);
             return known.judge(seconds);
         }
-        let verified = self.verifiers.load().verify(token)?;
+        let verified = self.verifiers.load().verify(token, || self.wanted.notify_one())?;
         let user = verified.judge(seconds)?;
         self.verified.insert(token.into(), verified);
         Ok(user)
@@ -135,16 +163,17 @@ impl Verified {
 }
 
 impl Verifiers {
-    fn new(options: &AuthOptions, generation: u64) -> Result<Verifiers, AuthError> {
+    fn new(options: &AuthOptions, published: &[TokenKey], generation: u64) -> Result<Verifiers, AuthError> {
         if options.token_keys.len() > TOKEN_KEYS_MAX {
             return Err(AuthError::TooManyKeys(options.token_keys.len()));
         }
-        let keys = options.token_keys.iter().map(|key| Verifier::new(key, options)).collect::<Result<_, _>>()?;
+        let keys = options.token_keys.iter().chain(published);
+        let keys = keys.map(|key| Verifier::new(key, options)).collect::<Result<_, _>>()?;
         Ok(Verifiers { generation, leeway: options.leeway.as_secs(), keys })
     }
 
     /// Checks everything about a token but the time.
-    fn verify(&self, token: &str) -> Result<Verified, Problem> {
+    fn verify(&self, token: &str, wanted: impl FnOnce()) -> Result<Verified, Problem> {
         let malformed = || unauthenticated("this is neither a token nor a key");
         let header = jsonwebtoken::decode_header(token).map_err(|_| malformed())?;
         let fits = |verifier: &&Verifier| match (&header.kid, &verifier.kid) {
@@ -152,6 +181,9 @@ impl Verifiers {
             (Some(_), None) => false,
             (None, _) => true,
         };
+        if header.kid.is_some() && !self.keys.iter().any(|key| key.kid == header.kid) {
+            wanted();
+        }
         let mut why = "no key here can verify this token";
         // The algorithm is the key's, never the token's own choice.
         for verifier in self.keys.iter().filter(fits).filter(|verifier| verifier.algorithm == header.alg) {
@@ -177,15 +209,23 @@ impl Verifiers {
 
 impl Verifier {
     fn new(key: &TokenKey, options: &AuthOptions) -> Result<Verifier, AuthError> {
-        let bad_pem = |error: jsonwebtoken::errors::Error| AuthError::BadPem(key.algorithm, error.to_string());
-        let (algorithm, decoding) = match key.algorithm {
-            TokenAlgorithm::Hs256 if key.material.len() < SECRET_BYTES_MIN => {
-                return Err(AuthError::ShortSecret(key.material.len()));
+        let (algorithm, decoding) = match (&key.material, key.algorithm) {
+            (Material::Text(secret), TokenAlgorithm::Hs256) if secret.len() < SECRET_BYTES_MIN => {
+                return Err(AuthError::ShortSecret(secret.len()));
             }
-            TokenAlgorithm::Hs256 => (Algorithm::HS256, DecodingKey::from_secret(&key.material)),
-            TokenAlgorithm::Rs256 => (Algorithm::RS256, DecodingKey::from_rsa_pem(&key.material).map_err(bad_pem)?),
-            TokenAlgorithm::Es256 => (Algorithm::ES256, DecodingKey::from_ec_pem(&key.material).map_err(bad_pem)?),
+            (Material::Text(secret), TokenAlgorithm::Hs256) => (Algorithm::HS256, Ok(DecodingKey::from_secret(secret))),
+            (Material::Text(pem), TokenAlgorithm::Rs256) => (Algorithm::RS256, DecodingKey::from_rsa_pem(pem)),
+            (Material::Text(pem), TokenAlgorithm::Es256) => (Algorithm::ES256, DecodingKey::from_ec_pem(pem)),
+            (Material::Jwk(_), TokenAlgorithm::Hs256) => {
+                return Err(AuthError::BadJwk(key.algorithm, "a secret cannot be published".into()));
+            }
+            (Material::Jwk(jwk), TokenAlgorithm::Rs256) => (Algorithm::RS256, DecodingKey::from_jwk(jwk)),
+            (Material::Jwk(jwk), TokenAlgorithm::Es256) => (Algorithm::ES256, DecodingKey::from_jwk(jwk)),
         };
+        let decoding = decoding.map_err(|error| match key.material {
+            Material::Text(_) => AuthError::BadPem(key.algorithm, error.to_string()),
+            Material::Jwk(_) => AuthError::BadJwk(key.algorithm, error.to_string()),
+        })?;
         Ok(Verifier { kid: key.kid.clone(), algorithm, key: decoding, validation: validation(algorithm, options) })
     }
 }

@@ -11,4 +11,5 @@ mod lookups;
 mod ops;
 mod refused;
 mod serving;
+mod who;
 mod world;

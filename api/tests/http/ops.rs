@@ -83,7 +83,7 @@ async fn a_panic_is_an_answer_too() {
         panic!("the secret of the house")
     }
     let world = World::start().await;
-    let edge = RouteEdge { state: world.state.clone(), meter: Arc::new(RouteMeter::new("/panics")) };
+    let edge = RouteEdge { state: world.state.clone(), meter: Arc::new(RouteMeter::new("/panics")), is_work: true };
     let router = Router::new().route("/panics", get(panics).layer(from_fn_with_state(edge, edge::pass)));
     let answer = call(&router, Method::GET, "/panics").bearer(&token(ANN)).send().await;
     answer.expect_problem("internal");
