@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use bytes::Bytes;
@@ -17,6 +18,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::admission;
+use crate::auth::scopes::Scope;
+use crate::auth::services::ServiceKey;
 use crate::auth::{Caller, Door};
 use crate::error::ErrorCode;
 use crate::problem::Problem;
@@ -62,22 +65,29 @@ impl FromRequestParts<ApiState> for Viewer {
     }
 }
 
-/// A service, by its name.
-pub struct Service;
+/// A service, by its key.
+pub struct Service(pub Arc<ServiceKey>);
+
+impl Service {
+    /// Whether its transfers may credit more than they debit.
+    pub fn may_issue(&self) -> bool {
+        self.0.scopes.has(Scope::Issue)
+    }
+}
 
 impl FromRequestParts<ApiState> for Service {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
         match admission::caller(parts, state, Door::Public)? {
-            Caller::Service(_) => Ok(Service),
+            Caller::Service(key) => Ok(Service(key)),
             Caller::Viewer(_) | Caller::Admin(_) => Err(Problem::forbidden("this call needs a service's key")),
         }
     }
 }
 
 /// An administrator, by the name of his key.
-pub struct Admin(pub std::sync::Arc<str>);
+pub struct Admin(pub Arc<str>);
 
 impl FromRequestParts<ApiState> for Admin {
     type Rejection = Problem;

@@ -83,7 +83,7 @@ async fn send_parsed(
     let view = state.service.control.view();
     match sent {
         Ok(receipt) => {
-            state.gift_meter.applied(receipt.applied.replayed);
+            state.gift_meter.applied(&receipt.applied, &view.catalog);
             Ok(receipts::of_gift(&receipt, &view.catalog))
         }
         Err(error) => Err(refusals::of_service(error, &view.catalog, |time| poll(caller, sender, id, time))),

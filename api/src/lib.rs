@@ -16,6 +16,7 @@ pub mod options;
 pub mod state;
 
 pub mod cors;
+pub mod payments;
 pub mod rates;
 pub mod room_pass;
 pub mod signed;
@@ -26,6 +27,7 @@ pub mod extract;
 
 pub mod assets;
 pub mod balances;
+pub mod callbacks;
 pub mod catalog;
 pub mod gifts;
 pub mod history;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::auth::AuthOptions;
 use crate::cors::CorsOptions;
+use crate::payments::PaymentOptions;
 use crate::rates::RateOptions;
 use crate::room_pass::RoomPassOptions;
 
@@ -26,6 +27,8 @@ pub struct ApiOptions {
     pub room_pass: Option<RoomPassOptions>,
     /// Which web pages may call. Default: none.
     pub cors: CorsOptions,
+    /// How payments are reported, and what they are worth. Default: no channel.
+    pub payments: PaymentOptions,
 }
 
 impl Default for ApiOptions {
@@ -40,6 +43,7 @@ impl Default for ApiOptions {
             rates: RateOptions::default(),
             room_pass: None,
             cors: CorsOptions::default(),
+            payments: PaymentOptions::default(),
         }
     }
 }

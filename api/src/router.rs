@@ -12,7 +12,7 @@ use crate::error::ErrorCode;
 use crate::metrics::RouteMeter;
 use crate::problem::Problem;
 use crate::state::ApiState;
-use crate::{assets, balances, catalog, gifts, history, keys, ops, recharges, room_pass};
+use crate::{assets, balances, callbacks, catalog, gifts, history, keys, ops, recharges, room_pass};
 
 /// What viewers and services reach.
 pub fn public_router(state: ApiState) -> Router {
@@ -26,6 +26,7 @@ pub fn public_router(state: ApiState) -> Router {
         .add("/v1/me/history", get(history::own))
         .add("/v1/users/{user}/history", get(history::of_user))
         .add("/v1/recharges", post(recharges::recharge))
+        .add("/v1/recharges/callbacks/{channel}", post(callbacks::report))
         .add("/assets/{*path}", get(assets::asset))
         .add("/healthz", get(ops::healthz))
         .add("/health", get(ops::healthz));

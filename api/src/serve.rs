@@ -22,6 +22,8 @@ pub struct ConnectionLimits {
     pub connections_max: usize,
     /// How long the head of a request may take, and how long a connection may idle. Default: 30 s.
     pub head_timeout: Duration,
+    /// Largest head of a request, and what a connection reads ahead. Default: 64 KiB.
+    pub head_bytes_max: usize,
     /// How long requests under way may take once the server stops. Default: 10 s.
     pub drain_timeout: Duration,
 }
@@ -31,6 +33,7 @@ impl Default for ConnectionLimits {
         ConnectionLimits {
             connections_max: 20_000,
             head_timeout: Duration::from_secs(30),
+            head_bytes_max: 64 << 10,
             drain_timeout: Duration::from_secs(10),
         }
     }
@@ -51,7 +54,7 @@ pub async fn serve_with(
     // HTTP/2 needs TLS in browsers, which a proxy in front brings. Without it the protocol need not be guessed from the
     // first bytes, for which a connection would wait without a limit.
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout);
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout).max_buf_size(limits.head_bytes_max);
     let (stop, stopping) = watch::channel(false);
     let mut shutdown = std::pin::pin!(shutdown);
     loop {

@@ -177,6 +177,7 @@ mod tests {
         assert_eq!(hex(&secret.0), "6a08bf004fa88accc57bd1fb9ef717f1afb90f775b0ae7bd0a183d008c350d0e");
         let signature = "d42b931a34b8ec0fe01fa457329ee3bc871c24413d1ba2ceb08fc42e8971068b";
         assert_eq!(sign(&secret, &text), signature);
+        assert!(include_str!("../../docs/auth.md").contains(signature), "the documented example is this one");
     }
 
     #[test]

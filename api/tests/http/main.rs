@@ -9,6 +9,7 @@ mod gifts;
 mod history;
 mod lookups;
 mod ops;
+mod payments;
 mod refused;
 mod serving;
 mod who;
