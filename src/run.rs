@@ -104,7 +104,7 @@ pub async fn start(config: &Config) -> Result<Running, Failure> {
             // The sender outlives the doors; if it did not, stopping would be right as well.
             let _told = stopping.wait_for(|is_stopping| *is_stopping).await;
         };
-        tokio::spawn(serve_with(listener, router, limits.clone(), stopped))
+        tokio::spawn(serve_with(listener, router, limits.clone(), node.runtimes(), stopped))
     });
     Ok(Running {
         public: public_address,

@@ -12,6 +12,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::rates::Peer;
@@ -41,15 +42,19 @@ impl Default for ConnectionLimits {
 
 /// Serves until `shutdown` resolves, then answers what is under way and returns.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    serve_with(listener, router, ConnectionLimits::default(), shutdown).await
+    serve_with(listener, router, ConnectionLimits::default(), Vec::new(), shutdown).await
 }
 
+/// As [`serve`], with limits of its own. Connections are spread over `runtimes`; without any they share the caller's.
 pub async fn serve_with(
     listener: TcpListener,
     router: Router,
     limits: ConnectionLimits,
+    runtimes: Vec<Handle>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let runtimes = if runtimes.is_empty() { vec![Handle::current()] } else { runtimes };
+    let mut next_runtime = runtimes.iter().cycle();
     let permits = Arc::new(Semaphore::new(limits.connections_max));
     // HTTP/2 needs TLS in browsers, which a proxy in front brings. Without it the protocol need not be guessed from the
     // first bytes, for which a connection would wait without a limit.
@@ -72,9 +77,16 @@ pub async fn serve_with(
             }
         };
         let service = TowerToHyperService::new(WithPeer { router: router.clone(), peer: Peer(peer.ip()) });
-        let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let builder = builder.clone();
         let mut stopping = stopping.clone();
-        tokio::spawn(async move {
+        let runtime = next_runtime.next().expect("there is one at least");
+        runtime.spawn(async move {
+            // It belongs to the runtime that it was made in.
+            let stream = match TcpStream::from_std(stream) {
+                Ok(stream) => stream,
+                Err(error) => return tracing::warn!(%error, "cannot serve a connection"),
+            };
+            let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
             let mut connection = std::pin::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
@@ -131,9 +143,9 @@ async fn told(stopping: &mut watch::Receiver<bool>) {
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+) -> io::Result<(std::net::TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, peer, permit))
+    Ok((stream.into_std()?, peer, permit))
 }

@@ -53,23 +53,24 @@ impl Accumulator {
         self.parts.is_empty()
     }
 
-    /// Takes a part in. One that does not go on where the gathered one of its source ends is left to its source, which
-    /// sends it again.
+    /// Takes a part in. One that does not go on where the gathered ones of its source end is left to its source, which
+    /// sends it again. What goes on there waits for a later batch when this one is full: a source has few parts under
+    /// way, and left to it they would go one at a time, each after it had been silent for a while.
     pub fn push(&mut self, part: CreditPart, now: Time) {
         if self.parts.is_empty() {
             self.opened = now;
         }
-        match self.parts.iter_mut().find(|gathered| gathered.source == part.source) {
-            None => {
-                self.credits += part.credits.len();
-                self.parts.push(part);
-            }
-            Some(gathered) if gathered.up_to == part.after && self.credits < self.limits.credits_max => {
+        match self.parts.iter_mut().rev().find(|gathered| gathered.source == part.source) {
+            Some(gathered) if gathered.up_to != part.after => {}
+            Some(gathered) if self.credits < self.limits.credits_max => {
                 self.credits -= gathered.credits.len();
                 merge(gathered, part);
                 self.credits += gathered.credits.len();
             }
-            Some(_) => {}
+            Some(_) | None => {
+                self.credits += part.credits.len();
+                self.parts.push(part);
+            }
         }
     }
 
@@ -87,16 +88,25 @@ impl Accumulator {
         }
     }
 
-    /// The next batch: whole parts up to the limit, at least one.
+    /// The next batch: whole parts up to the limit, at least one, and at most one of each source.
     pub fn take(&mut self) -> Vec<CreditPart> {
-        let mut credits = 0;
-        let fits = self.parts.iter().take_while(|part| {
-            credits += part.credits.len();
-            credits <= self.limits.credits_max
-        });
-        let count = fits.count().max(1).min(self.parts.len());
-        let batch: Vec<_> = self.parts.drain(..count).collect();
-        self.credits = self.parts.iter().map(|part| part.credits.len()).sum();
+        let (mut batch, mut rest): (Vec<CreditPart>, Vec<CreditPart>) = (Vec::new(), Vec::new());
+        let (mut credits, mut is_full) = (0, false);
+        for part in self.parts.drain(..) {
+            if batch.iter().any(|taken| taken.source == part.source) {
+                rest.push(part);
+                continue;
+            }
+            is_full |= !batch.is_empty() && credits + part.credits.len() > self.limits.credits_max;
+            if is_full {
+                rest.push(part);
+            } else {
+                credits += part.credits.len();
+                batch.push(part);
+            }
+        }
+        self.credits = rest.iter().map(|part| part.credits.len()).sum();
+        self.parts = rest;
         batch
     }
 }
@@ -185,11 +195,20 @@ mod tests {
     }
 
     #[test]
-    fn a_full_one_takes_no_more_of_a_source_so_that_a_batch_stays_one_event() {
+    fn what_a_full_batch_has_no_room_for_waits_for_a_later_one_in_order() {
         let mut accumulator = accumulator();
         accumulator.push(part(0, 0, 1, 10), Time(0));
         accumulator.push(part(0, 1, 2, 11), Time(0));
-        assert_eq!(accumulator.take(), [part(0, 0, 1, 10)]);
+        accumulator.push(part(0, 2, 3, 4), Time(0));
+        accumulator.push(part(0, 3, 4, 1), Time(0));
+        accumulator.push(part(0, 2, 3, 4), Time(0));
+        assert_eq!(accumulator.take(), [part(0, 0, 1, 10)], "a batch is one event, which has to hold it");
+        assert_eq!(accumulator.is_due(Time(0)), Some(CloseReason::Count));
+        assert_eq!(accumulator.take(), [part(0, 1, 2, 11)]);
+        accumulator.push(part(0, 4, 5, 1), Time(0));
+        let batches: Vec<_> = std::iter::repeat_with(|| accumulator.take()).take_while(|it| !it.is_empty()).collect();
+        let ranges: Vec<_> = batches.iter().map(|batch| (batch.len(), batch[0].after, batch[0].up_to)).collect();
+        assert_eq!(ranges, [(1, Seq(2), Seq(3)), (1, Seq(3), Seq(5))]);
     }
 
     #[test]

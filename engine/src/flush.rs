@@ -11,6 +11,7 @@ use crate::codec;
 use crate::fold::{Fold, Verdict};
 use crate::log::{LogError, ShardLog};
 use crate::machine::Impossible;
+use crate::sabotage::{self, Rule};
 use crate::store::{Checkpoint, FlushBatch, Store, StoreError};
 use crate::units::{Position, Seq, ShardId, Time};
 
@@ -46,6 +47,17 @@ pub struct Flushed {
     pub position: Position,
     /// Of the last flushed event.
     pub time: Time,
+}
+
+impl Flushed {
+    /// Up to when the store has everything of a shard whose owner stands at `last`, with no later event before `time`.
+    /// To be read after both, or something could slip between.
+    pub fn complete_until(&self, last: Seq, time: Time) -> Time {
+        let has_all = self.seq >= last || sabotage::is(Rule::CompleteUntil);
+        let until = if has_all { time } else { self.time };
+        // More events may still come within the last millisecond.
+        until.minus_millis(1)
+    }
 }
 
 pub struct Flusher<R> {
@@ -129,8 +141,18 @@ impl<R: Rows> Flusher<R> {
         self.unsettled.is_empty()
     }
 
-    /// Moves one batch. `None` when there was nothing to move.
+    /// Moves one batch. `None` when there was nothing to move, up to the end of the log.
     pub async fn step(&mut self) -> Result<Option<Flushed>, FlushError> {
+        loop {
+            let (is_moved, is_end) = self.read_and_write().await?;
+            if is_moved || is_end {
+                return Ok(is_moved.then(|| self.flushed()));
+            }
+        }
+    }
+
+    /// Whether something was moved, and whether the log ends here.
+    async fn read_and_write(&mut self) -> Result<(bool, bool), FlushError> {
         let entries = self.log.read(self.position, self.bytes_max).await?;
         let mut events = 0;
         let (position, before) = (self.position, self.fold.next);
@@ -160,10 +182,10 @@ impl<R: Rows> Flusher<R> {
         // Claims and empty records alone are rarely worth a write, but must not hold the log back for ever.
         let is_overdue = self.position != position && self.idle_entries >= IDLE_ENTRIES_MAX;
         if !(has_events || is_settled_now || is_overdue) {
-            return Ok(None);
+            return Ok((false, entries.is_empty()));
         }
         self.write(relay_position, relay_fold).await?;
-        Ok(Some(self.flushed()))
+        Ok((true, entries.is_empty()))
     }
 
     fn take(&mut self, first: Seq, count: u32, at: Time, events: &[u8]) -> Result<(), Impossible> {

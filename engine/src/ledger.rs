@@ -96,7 +96,9 @@ impl LedgerShape {
 
     #[allow(clippy::cast_possible_truncation, reason = "a remainder of a u16")]
     fn spread(&self, id: u64) -> u16 {
-        (spread_v1(id) % u64::from(self.wallet_shards)) as u16
+        let (spread, shards) = (spread_v1(id), u64::from(self.wallet_shards));
+        // The usual numbers of shards are powers of two, for which the remainder needs no division.
+        if shards.is_power_of_two() { (spread & (shards - 1)) as u16 } else { (spread % shards) as u16 }
     }
 }
 

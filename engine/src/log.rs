@@ -15,6 +15,11 @@ pub trait Logs: Send + Sync + 'static {
     fn room(&self) -> LogRoom {
         LogRoom { bytes_used: 0, bytes_max: u64::MAX, is_tight: false }
     }
+
+    /// [`LogRoom::is_tight`] alone, which is asked for every command.
+    fn is_tight(&self) -> bool {
+        self.room().is_tight
+    }
 }
 
 /// How much a log holds and may hold.

@@ -24,10 +24,22 @@ pub enum Rule {
     CheckpointForward,
     /// What leaves memory is in the store.
     FlushBeforeEviction,
+    /// A retry is told what the first attempt paid, whatever the gift costs by now.
+    FirstPrice,
+    /// A catalog is in force when it is durable.
+    DurableCatalog,
+    /// A shard that drains finishes everything that it admitted.
+    DrainFinishes,
+    /// A page of history goes on right behind the page before it.
+    PagesWithoutGaps,
+    /// Whoever gets something out of an event finds it in their history.
+    ReceiverHistory,
+    /// Received history is complete only up to what is stored.
+    CompleteUntil,
 }
 
 impl Rule {
-    pub const ALL: [Rule; 10] = [
+    pub const ALL: [Rule; 16] = [
         Rule::WatermarkCheck,
         Rule::DurableWatermark,
         Rule::AnswerAfterDurable,
@@ -38,6 +50,12 @@ impl Rule {
         Rule::IdBeforePrice,
         Rule::CheckpointForward,
         Rule::FlushBeforeEviction,
+        Rule::FirstPrice,
+        Rule::DurableCatalog,
+        Rule::DrainFinishes,
+        Rule::PagesWithoutGaps,
+        Rule::ReceiverHistory,
+        Rule::CompleteUntil,
     ];
 }
 

@@ -153,7 +153,7 @@ impl Service {
         let resolved = self.control.view().resolve(&request.said, request.price_seen);
         let deadline = self.deadline();
         let command = SendGift { said: request.said.clone(), resolved, deadline, trace: request.trace };
-        let applied = self.apply(shard, WalletCommand::SendGift(Box::new(command)), deadline).await?;
+        let applied = self.apply(shard, WalletCommand::SendGift(command), deadline).await?;
         Ok(Receipt { said: request.said, applied, shard })
     }
 

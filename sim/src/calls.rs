@@ -1,7 +1,7 @@
 //! Log and store as a node sees them: every call is a request to the world, which decides when it is carried out, when it
 //! is answered, and how.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -29,8 +29,24 @@ pub enum Request {
     LoadReceipts(ShardId, Vec<(UserId, EventId)>),
     Write(Box<FlushBatch>),
     Checkpoint(ShardId),
-    /// Not of log or store: the node's task waits this many microseconds.
-    Sleep(u64),
+    /// Not of log or store: the shard's task waits this many microseconds.
+    Sleep(ShardId, u64),
+}
+
+impl Request {
+    /// The shard that it is about.
+    fn shard(&self) -> ShardId {
+        match self {
+            Request::Claim(shard, _)
+            | Request::Read(shard, _, _)
+            | Request::Truncate(shard, _)
+            | Request::LoadWallets(shard, _)
+            | Request::LoadReceipts(shard, _)
+            | Request::Checkpoint(shard)
+            | Request::Sleep(shard, _) => *shard,
+            Request::Write(batch) => batch.shard,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -60,7 +76,8 @@ struct Inner {
     next: CallId,
     asked: Vec<(CallId, Life, Request)>,
     answers: BTreeMap<CallId, Answer>,
-    waiting: BTreeSet<CallId>,
+    /// Who asked.
+    waiting: BTreeMap<CallId, (Life, ShardId)>,
 }
 
 impl Calls {
@@ -72,8 +89,8 @@ impl Calls {
         let mut inner = self.lock();
         inner.next += 1;
         let id = inner.next;
+        inner.waiting.insert(id, (life, request.shard()));
         inner.asked.push((id, life, request));
-        inner.waiting.insert(id);
         Call { id, calls: self.clone() }
     }
 
@@ -81,14 +98,14 @@ impl Calls {
         std::mem::take(&mut self.lock().asked)
     }
 
-    /// Whether somebody is still waiting for it.
-    pub fn answer(&self, id: CallId, answer: Answer) -> bool {
+    /// Who is still waiting for it.
+    pub fn answer(&self, id: CallId, answer: Answer) -> Option<(Life, ShardId)> {
         let mut inner = self.lock();
-        let is_waiting = inner.waiting.contains(&id);
-        if is_waiting {
+        let waiting = inner.waiting.get(&id).copied();
+        if waiting.is_some() {
             inner.answers.insert(id, answer);
         }
-        is_waiting
+        waiting
     }
 }
 

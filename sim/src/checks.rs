@@ -32,6 +32,10 @@ impl World {
         let count = if self.rng.chance(200) { self.rng.between(2, 6) } else { 1 };
         let mut batch: Vec<(ShardId, Sent, u64)> = Vec::new();
         for _ in 0..count {
+            if self.rng.chance(self.swarm.history_reads) {
+                batch.extend(self.draw_history());
+                continue;
+            }
             let wish = match self.rng.between(0, 9) {
                 0..=3 => self.new_operation(),
                 4..=5 => self.retry(),
@@ -67,7 +71,9 @@ impl World {
             return self.retry();
         }
         let now = self.true_time();
-        let operation = Operation::draw(&mut self.rng, &self.swarm, &self.operations, now);
+        let node = self.rng.index(self.nodes.len());
+        let view = Arc::clone(&self.nodes[node].view);
+        let operation = Operation::draw(&mut self.rng, &self.swarm, &self.operations, now, &view);
         self.operations.push(operation);
         Some(self.attempt(self.operations.len() - 1))
     }
@@ -92,10 +98,10 @@ impl World {
         self.truth.deadlines.push(deadline);
         let open_until = &mut self.operations[place].open_until;
         *open_until = deadline.max(*open_until);
-        let mut rng = self.rng.clone();
-        let command = self.operations[place].attempt(&mut rng, deadline, trace);
-        self.rng = rng;
-        (shard, Sent { operation: Some(place), command: Arc::new(command), is_final: false }, 0)
+        // Whichever node the client is connected to resolves it.
+        let edge = self.rng.index(self.nodes.len());
+        let command = self.operations[place].attempt(&self.nodes[edge].view, deadline, trace);
+        (shard, Sent { operation: Some(place), command: Arc::new(command), is_final: false, reader: None }, 0)
     }
 
     fn draw_read(&mut self) -> Option<(ShardId, Sent, u64)> {
@@ -106,7 +112,22 @@ impl World {
         let after = self.rng.chance(300).then(|| (source, Seq(self.rng.between(0, last + 1))));
         let wait_until = self.true_time().plus_millis(self.rng.between(0, 1_000));
         let command = WalletCommand::Read { user, after: after.filter(|after| after.0 != shard.index), wait_until };
-        Some((shard, Sent { operation: None, command: Arc::new(command), is_final: false }, 0))
+        Some((shard, Sent { operation: None, command: Arc::new(command), is_final: false, reader: None }, 0))
+    }
+
+    fn draw_history(&mut self) -> Option<(ShardId, Sent, u64)> {
+        let user = if self.rng.chance(100) { PLATFORM } else { UserId(self.rng.between(1, self.swarm.users)) };
+        if self.rng.chance(500) {
+            self.read_received(user);
+            return None;
+        }
+        let reader = Some(self.read_history(user));
+        let command = WalletCommand::Read { user, after: None, wait_until: self.true_time() };
+        Some((
+            self.shape.wallet_of(user),
+            Sent { operation: None, command: Arc::new(command), is_final: false, reader },
+            0,
+        ))
     }
 
     fn draw_find(&mut self) -> Option<(ShardId, Sent, u64)> {
@@ -117,12 +138,15 @@ impl World {
     fn find(&self, place: usize, is_final: bool) -> (ShardId, Sent, u64) {
         let operation = &self.operations[place];
         let command = WalletCommand::FindReceipt { user: operation.user, id: operation.id };
-        let sent = Sent { operation: Some(place), command: Arc::new(command), is_final };
+        let sent = Sent { operation: Some(place), command: Arc::new(command), is_final, reader: None };
         (self.shape.wallet_of(operation.user), sent, 0)
     }
 
     /// A client hears of its command.
     pub(crate) fn told(&mut self, sent: &Sent, outcome: Option<WalletOutcome>) {
+        if let (Some(reader), Some(WalletOutcome::Balances(balances))) = (sent.reader, &outcome) {
+            return self.history_told(reader, balances);
+        }
         let (Some(place), Some(outcome)) = (sent.operation, outcome) else { return };
         let is_final = sent.is_final;
         let operation = &mut self.operations[place];

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use largesse_engine::codec::Few;
 use largesse_engine::event_id::EventId;
 use largesse_engine::ledger::LedgerShape;
-use largesse_engine::units::{Amount, AssetId, CatalogVersion, GiftCount, GiftId, RoomId, ShardId, Time, UserId};
+use largesse_engine::resolve::ControlView;
+use largesse_engine::units::{Amount, AssetId, GiftCount, GiftId, ShardId, Time, UserId};
 use largesse_engine::wallet::command::{
-    BindTransaction, CreditTerm, GiftSaid, GiftTerms, Recharge, RechargeSaid, SendGift, Transfer, TransferCredit,
-    TransferSaid, Unresolved, WalletCommand,
+    BindTransaction, GiftSaid, Recharge, RechargeSaid, SendGift, Transfer, TransferCredit, TransferSaid, WalletCommand,
 };
-use largesse_engine::wallet::event::{Channel, Payee, WalletEvent};
+use largesse_engine::wallet::event::{Channel, WalletEvent};
 use largesse_engine::wallet::outcome::{Applied, Refusal};
 
 use crate::rng::Rng;
 use crate::swarm::Swarm;
+use crate::world::{GIFTS, ROOM};
 
 pub const COIN: AssetId = AssetId(1);
 pub const DIAMOND: AssetId = AssetId(2);
@@ -42,7 +43,8 @@ pub struct Operation {
 
 #[derive(Clone, Debug)]
 pub enum Said {
-    Gift(GiftSaid, GiftTerms),
+    /// With the price on the sender's screen, if the client says it.
+    Gift(GiftSaid, Option<Amount>),
     Recharge(RechargeSaid),
     Transfer(TransferSaid, bool),
 }
@@ -54,6 +56,8 @@ pub struct Sent {
     pub command: Arc<WalletCommand>,
     /// It belongs to the last look at every id.
     pub is_final: bool,
+    /// The reader of history for whom it was asked.
+    pub reader: Option<usize>,
 }
 
 impl Operation {
@@ -78,17 +82,14 @@ impl Operation {
         }
     }
 
-    /// The next attempt. `trace` leads from an event back to it.
-    pub fn attempt(&self, rng: &mut Rng, deadline: Time, trace: usize) -> WalletCommand {
+    /// The next attempt, as a node with this view makes it. `trace` leads from an event back to it.
+    pub fn attempt(&self, view: &ControlView, deadline: Time, trace: usize) -> WalletCommand {
         let trace = Some((trace as u128).to_le_bytes());
         match &self.said {
-            Said::Gift(said, terms) => {
+            Said::Gift(said, price_seen) => {
                 // The catalog may have changed since the first attempt.
-                let resolved = match rng.between(0, 9) {
-                    0 => Err(Unresolved::GiftUnknown(said.gift)),
-                    _ => Ok(terms.clone()),
-                };
-                WalletCommand::SendGift(Box::new(SendGift { said: said.clone(), resolved, deadline, trace }))
+                let resolved = view.resolve(said, *price_seen);
+                WalletCommand::SendGift(SendGift { said: said.clone(), resolved, deadline, trace })
             }
             Said::Recharge(said) if !self.is_bound => {
                 WalletCommand::BindTransaction(Box::new(BindTransaction { said: said.clone(), deadline }))
@@ -102,14 +103,14 @@ impl Operation {
     }
 
     /// A new wish, sometimes under an id that was used before.
-    pub fn draw(rng: &mut Rng, swarm: &Swarm, earlier: &[Operation], now: Time) -> Operation {
+    pub fn draw(rng: &mut Rng, swarm: &Swarm, earlier: &[Operation], now: Time, view: &ControlView) -> Operation {
         let user = UserId(rng.between(1, swarm.users));
         let reused = (!earlier.is_empty() && rng.chance(50)).then(|| rng.pick(earlier).clone());
         let user = reused.as_ref().map_or(user, |reused| reused.user);
         let id = reused.as_ref().map_or_else(|| draw_id(rng, swarm, now), |reused| reused.id);
         let said = match rng.between(0, 9) {
             0..=2 => Said::Recharge(draw_recharge(rng, user, reused.as_ref())),
-            3..=7 => draw_gift(rng, swarm, user, id),
+            3..=7 => draw_gift(rng, swarm, user, id, view),
             _ => draw_transfer(rng, swarm, user, id),
         };
         let id = match &said {
@@ -152,7 +153,7 @@ fn draw_recharge(rng: &mut Rng, user: UserId, reused: Option<&Operation>) -> Rec
     RechargeSaid { channel: Channel::Apple, transaction, user, asset, amount: amount(rng.between(1, 500)) }
 }
 
-fn draw_gift(rng: &mut Rng, swarm: &Swarm, sender: UserId, id: EventId) -> Said {
+fn draw_gift(rng: &mut Rng, swarm: &Swarm, sender: UserId, id: EventId, view: &ControlView) -> Said {
     let mut receivers = Few::default();
     for _ in 0..rng.between(1, 3) {
         let receiver = UserId(rng.between(1, swarm.users));
@@ -163,31 +164,10 @@ fn draw_gift(rng: &mut Rng, swarm: &Swarm, sender: UserId, id: EventId) -> Said 
     if receivers.is_empty() {
         receivers.push(UserId(if sender == UserId(1) { 2 } else { 1 }));
     }
-    let count = rng.between(1, 3);
-    let unit = rng.between(1, 40);
-    let each = unit * count;
-    let share = if rng.chance(300) { each / 3 } else { 0 };
-    let mut credits: Few<CreditTerm> = (0u8..)
-        .zip(&receivers)
-        .map(|(place, _)| CreditTerm { payee: Payee::Receiver(place), amount: amount(each - share), spread: 0 })
-        .collect();
-    if share > 0 {
-        let total = share * receivers.len() as u64;
-        credits.push(CreditTerm { payee: Payee::Account(PLATFORM), amount: amount(total), spread: 0 });
-    }
-    let points = rng.chance(200).then(|| (POINT, amount(rng.between(1, 9))));
-    let said = GiftSaid {
-        id,
-        key: None,
-        sender,
-        room: RoomId(1),
-        gift: GiftId(u32::try_from(unit).expect("it is small")),
-        count: GiftCount::new(count).expect("it is small"),
-        receivers,
-        combo: None,
-    };
-    let asset = if rng.chance(800) { COIN } else { DIAMOND };
-    Said::Gift(said, GiftTerms { catalog: CatalogVersion(1), unit_price: amount(unit), asset, credits, points })
+    let gift = GiftId(u32::try_from(rng.between(1, u64::from(GIFTS))).expect("it is small"));
+    let count = GiftCount::new(rng.between(1, 3)).expect("it is small");
+    let price_seen = view.catalog.gift(gift).map(|gift| gift.price).filter(|_| rng.chance(300));
+    Said::Gift(GiftSaid { id, key: None, sender, room: ROOM, gift, count, receivers, combo: None }, price_seen)
 }
 
 fn draw_transfer(rng: &mut Rng, swarm: &Swarm, user: UserId, id: EventId) -> Said {

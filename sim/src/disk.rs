@@ -6,7 +6,9 @@ use bytes::Bytes;
 use futures::FutureExt;
 use largesse_engine::log::LogError;
 use largesse_engine::record::{Claim, LogEntry, RecordHeader};
-use largesse_engine::store::{Checkpoint, Store};
+use largesse_engine::store::{
+    Checkpoint, FlushBatch, Page, ReceivedEntry, ReceivedQuery, SentQuery, Store, StoredEvent,
+};
 use largesse_engine::units::{Epoch, Position, ShardId};
 use largesse_storage::store::memory::MemoryStore;
 
@@ -73,6 +75,24 @@ impl Disk {
         now(self.store.checkpoint(shard)).expect("the store under the world does not fail")
     }
 
+    pub fn page_sent(&self, query: SentQuery) -> Page<StoredEvent> {
+        now(self.store.page_sent(query)).expect("cursors come from the page before")
+    }
+
+    pub fn page_received(&self, query: ReceivedQuery) -> Page<ReceivedEntry> {
+        now(self.store.page_received(query)).expect("cursors come from the page before")
+    }
+
+    /// Some rows of a batch got in, its checkpoint did not. Before the first checkpoint there is none to leave in place.
+    pub fn write_torn(&self, mut batch: FlushBatch, mut keeps: impl FnMut() -> bool) {
+        let Some(checkpoint) = self.checkpoint(batch.shard) else { return };
+        batch.balances.retain(|_| keeps());
+        batch.sent.retain(|_| keeps());
+        batch.received.retain(|_| keeps());
+        batch.checkpoint = checkpoint;
+        now(self.store.write(batch)).expect("the store under the world does not fail");
+    }
+
     /// Carries out what needs nobody's leave; claims go through the world.
     pub fn execute(&mut self, request: Request) -> Answer {
         match request {
@@ -87,7 +107,7 @@ impl Disk {
             Request::LoadReceipts(shard, keys) => Answer::Receipts(now(self.store.load_receipts(shard, keys))),
             Request::Write(batch) => Answer::Written(now(self.store.write(*batch))),
             Request::Checkpoint(shard) => Answer::Checkpoint(now(self.store.checkpoint(shard))),
-            Request::Sleep(_) => Answer::Slept,
+            Request::Sleep(..) => Answer::Slept,
             Request::Claim(..) => unreachable!("a claim lands in the world"),
         }
     }

@@ -1,15 +1,17 @@
 //! Whole nodes driven by one seeded scheduler, with a simulated clock, network, log and store, and everything going wrong.
 //!
-//! It runs the production state machines, gate, belief, parking, window, outbox, accumulators, flusher, recovery and the
-//! loading of rows. Production code that it does **not** execute, and replaces by its own:
+//! It runs the production state machines of wallet shards and control shard, gate, belief, parking, window, outbox,
+//! accumulators, flusher, recovery, the loading of rows, the resolving of gifts against the catalog, and pages of history.
+//! Production code that it does **not** execute, and replaces by its own:
 //!
 //! - `engine::node::actor`, `door`, `relays`, `tasks`, `local` and `Node` itself: the shells on ractor and tokio, with
-//!   their mailboxes, permits, timers, pauses and hand-over when a node is stopped in order;
-//! - `engine::service` and `resolve`, and everything above them: HTTP, authentication, catalog, command line;
-//! - `engine::control`: the control shard, which runs in the same shell on a state machine of its own;
-//! - `storage::log` (embedded and memory) and the embedded store, which have tests of their own; the store's rows are
-//!   those of `storage::store::memory`;
-//! - pages of history, scans and `wait_for` of the log.
+//!   their mailboxes, permits, timers and pauses; what they do when a node is stopped in order is imitated here;
+//! - `engine::clock`, of which only the rule is imitated, in half of the worlds;
+//! - `engine::service` and everything above it: HTTP, authentication, command line;
+//! - `engine::audit`, which folds logs by rules of its own, as `truth` does here;
+//! - `storage::log` (embedded and memory) and the embedded store, which have tests of their own; the store's rows and
+//!   pages are those of `storage::store::memory`;
+//! - scans, `end`, `wait_for` and `room` of the log.
 
 pub mod calls;
 mod checks;
@@ -18,6 +20,7 @@ pub mod disk;
 pub mod node;
 pub mod rng;
 mod settle;
+mod steps;
 pub mod swarm;
 pub mod trace;
 pub mod truth;

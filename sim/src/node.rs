@@ -1,30 +1,35 @@
 //! A node: the seats of its shards, with what runs there, and its relays.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use largesse_engine::accumulator::{Accumulator, AccumulatorLimits};
-use largesse_engine::flush::{FlushError, FlushLimits, Flushed, Flusher, Settled};
-use largesse_engine::ledger::LedgerShape;
-use largesse_engine::log::{LogError, ShardLog};
+use largesse_engine::catalog::Catalog;
+use largesse_engine::control::{ControlMachine, ControlOutcome};
+use largesse_engine::flush::{FlushError, FlushLimits, Flushed, Flusher, Rows, Settled};
+use largesse_engine::log::{AppendError, LogError, ShardLog};
 use largesse_engine::node::actor::Fetching;
 use largesse_engine::record::{Claim, LogEntry};
+use largesse_engine::resolve::ControlView;
 use largesse_engine::shard::recover::{RecoverError, recover};
-use largesse_engine::shard::{Ownership, Shard};
+use largesse_engine::shard::{Effect, Shard, ShardLimits};
 use largesse_engine::store::Store;
-use largesse_engine::units::ShardId;
-use largesse_engine::wallet::rows::WalletRows;
-use largesse_engine::wallet::wallets::{WalletLimits, Wallets};
+use largesse_engine::units::{Epoch, Position, Seq, ShardId, ShardKind, Time};
+use largesse_engine::wallet::outbox::Outgoing;
+use largesse_engine::wallet::outcome::WalletOutcome;
+use largesse_engine::wallet::wallets::Wallets;
 
 use crate::calls::{Calls, Life, Request};
 
 /// Names one command batch that was handed to an owner.
 pub type CallKey = u64;
-pub type Recovered = (Wallets, Result<Ownership, RecoverError>);
+pub type Recovered = Result<Inside, RecoverError>;
 
 pub struct Node {
     /// Which of its lives this is.
@@ -34,8 +39,15 @@ pub struct Node {
     pub asleep_until: u64,
     /// How far its clock is off, in milliseconds.
     pub skew: i64,
+    /// The control shard's, then those of the wallet shards; see [`place_of`].
     pub seats: Vec<Seat>,
     pub relays: Vec<Relay>,
+    /// What it knows of the control shard.
+    pub view: Arc<ControlView>,
+    /// It is being stopped in order.
+    pub is_closing: bool,
+    /// The latest time that its clock has shown in this life, and when that was.
+    shown: Cell<(u64, u64)>,
 }
 
 /// Where one shard is, or could be, served.
@@ -45,10 +57,28 @@ pub struct Seat {
     pub owner: Owner,
     pub is_claim_due: bool,
     pub pause_micros: u64,
-    pub flusher: Option<BoxFuture<'static, FlushError>>,
+    pub flusher: Option<BoxFuture<'static, Option<FlushError>>>,
     pub is_flusher_due: bool,
     pub progress: Progress,
     pub settled: Settled,
+    /// The last event and the time of its owner, as others are told.
+    pub standing: (Seq, Time),
+    /// How far the store is, as the flusher here last said.
+    pub flushed: Flushed,
+    /// Its owner finishes what it admitted, and admits nothing more.
+    pub is_draining: bool,
+    /// What the owner had done when it had drained; its flusher has to bring all of it into the store.
+    pub drained: Option<Drained>,
+    /// The node that gets the shard when this one has drained.
+    pub next_node: Option<usize>,
+    /// Told to its flusher.
+    pub is_ending: Arc<AtomicBool>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Drained {
+    pub epoch: Epoch,
+    pub next: Seq,
 }
 
 pub enum Owner {
@@ -60,9 +90,123 @@ pub enum Owner {
 pub struct Serving {
     /// Names this owner among all that there ever were.
     pub number: u64,
-    pub shard: Shard<Wallets, CallKey>,
+    pub shard: Inside,
     pub fetches: Vec<Fetching<Wallets>>,
     pub reading: Option<BoxFuture<'static, Result<Vec<LogEntry>, LogError>>>,
+    /// The last event that was in its state when it was last compared with what is true.
+    pub compared: Seq,
+    /// The last event that it recovered; what came since is its own.
+    pub recovered: Seq,
+}
+
+/// Where the seat of a shard is among those of a node.
+pub fn place_of(shard: ShardId) -> usize {
+    match shard.kind {
+        ShardKind::Control => 0,
+        ShardKind::Wallet => 1 + usize::from(shard.index),
+        ShardKind::Room => unreachable!("rooms are not simulated"),
+    }
+}
+
+/// What an actor wraps: one of the two machines there are.
+pub enum Inside {
+    Wallets(Box<Shard<Wallets, CallKey>>),
+    Control(Box<Shard<ControlMachine, CallKey>>),
+}
+
+/// Outcomes of one batch.
+pub enum Outcomes {
+    Wallets(Vec<WalletOutcome>),
+    Control(Vec<ControlOutcome>),
+}
+
+/// The effects of both machines.
+pub enum Effects {
+    Wallets(Vec<Effect<Wallets, CallKey>>),
+    Control(Vec<Effect<ControlMachine, CallKey>>),
+}
+
+macro_rules! inside {
+    ($self:expr, $shard:ident => $what:expr) => {
+        match $self {
+            Inside::Wallets($shard) => $what,
+            Inside::Control($shard) => $what,
+        }
+    };
+}
+
+impl Inside {
+    pub fn wallets(&mut self) -> Option<&mut Shard<Wallets, CallKey>> {
+        match self {
+            Inside::Wallets(shard) => Some(shard),
+            Inside::Control(_) => None,
+        }
+    }
+
+    pub fn control(&mut self) -> Option<&mut Shard<ControlMachine, CallKey>> {
+        match self {
+            Inside::Wallets(_) => None,
+            Inside::Control(shard) => Some(shard),
+        }
+    }
+
+    pub fn epoch(&self) -> Epoch {
+        inside!(self, shard => shard.epoch())
+    }
+
+    pub fn last(&self) -> Seq {
+        inside!(self, shard => shard.last())
+    }
+
+    pub fn time(&self) -> Time {
+        inside!(self, shard => shard.time())
+    }
+
+    pub fn is_idle(&self) -> bool {
+        inside!(self, shard => shard.is_idle())
+    }
+
+    pub fn in_flight(&self) -> usize {
+        inside!(self, shard => shard.in_flight())
+    }
+
+    pub fn waiting(&self) -> usize {
+        inside!(self, shard => shard.waiting())
+    }
+
+    pub fn pump(&mut self, now: Time) {
+        inside!(self, shard => shard.pump(now));
+    }
+
+    pub fn tick(&mut self, now: Time) {
+        inside!(self, shard => shard.tick(now));
+    }
+
+    pub fn flushed(&mut self, seq: Seq, now: Time) {
+        inside!(self, shard => shard.flushed(seq, now));
+    }
+
+    pub fn appended(&mut self, number: u64, answer: Result<Position, AppendError>, now: Time) {
+        inside!(self, shard => shard.appended(number, answer, now));
+    }
+
+    pub fn read_back(&mut self, entries: &[LogEntry], is_end: bool, now: Time) {
+        inside!(self, shard => shard.read_back(entries, is_end, now));
+    }
+
+    pub fn take_effects(&mut self) -> Effects {
+        match self {
+            Inside::Wallets(shard) => Effects::Wallets(shard.take_effects()),
+            Inside::Control(shard) => Effects::Control(shard.take_effects()),
+        }
+    }
+}
+
+/// Parts to hand on, or news for the node's view.
+#[derive(Default)]
+pub struct Outputs {
+    pub parts: Outgoing,
+    pub catalog: Option<Arc<Catalog>>,
 }
 
 pub struct Relay {
@@ -86,23 +230,55 @@ impl Progress {
 }
 
 impl Node {
-    pub fn new(shards: u16, accumulators: AccumulatorLimits) -> Node {
-        let mut node = Node { life: 0, is_up: true, asleep_until: 0, skew: 0, seats: Vec::new(), relays: Vec::new() };
-        node.seats = (0..shards).map(|_| Seat::default()).collect();
-        node.forget(accumulators);
+    pub fn new(shards: u16, accumulators: AccumulatorLimits, view: Arc<ControlView>) -> Node {
+        let mut node = Node {
+            life: 0,
+            is_up: true,
+            asleep_until: 0,
+            skew: 0,
+            seats: Vec::new(),
+            relays: Vec::new(),
+            view: Arc::clone(&view),
+            is_closing: false,
+            shown: Cell::default(),
+        };
+        node.seats = (0..=shards).map(|_| Seat::default()).collect();
+        node.forget(accumulators, view);
         node
     }
 
     /// What a crash does to memory.
-    pub fn forget(&mut self, accumulators: AccumulatorLimits) {
+    pub fn forget(&mut self, accumulators: AccumulatorLimits, view: Arc<ControlView>) {
         self.life += 1;
+        self.view = view;
+        self.is_closing = false;
+        self.shown.take();
         self.relays = self
             .seats
             .iter()
+            .skip(1)
             .map(|_| Relay { accumulator: Accumulator::new(accumulators), sending: None, is_timed: false })
             .collect();
         for seat in &mut self.seats {
             *seat = Seat { wants: seat.wants, ..Seat::default() };
+        }
+    }
+
+    /// What a clock shows that never goes back, and never stands still, while the one behind it says `behind`.
+    pub fn steady(&self, behind: u64, now_micros: u64) -> u64 {
+        let (latest, since) = self.shown.get();
+        // Half as fast as it should until the one behind it has caught up.
+        let shown = behind.max(latest + (now_micros - since) / 2_000);
+        if shown > latest {
+            self.shown.set((shown, now_micros));
+        }
+        shown
+    }
+
+    /// Something that was decided before has this time.
+    pub fn not_before(&self, time: u64, now_micros: u64) {
+        if self.shown.get().0 < time {
+            self.shown.set((time, now_micros));
         }
     }
 
@@ -125,6 +301,12 @@ impl Default for Seat {
             is_flusher_due: false,
             progress: Progress::default(),
             settled: Settled::default(),
+            standing: Default::default(),
+            flushed: Flushed::default(),
+            is_draining: false,
+            drained: None,
+            next_node: None,
+            is_ending: Arc::default(),
         }
     }
 }
@@ -157,24 +339,36 @@ pub fn poll<T>(future: &mut BoxFuture<'static, T>) -> Option<T> {
 
 pub fn recovering(
     shard: ShardId,
-    shape: LedgerShape,
-    limits: WalletLimits,
+    mut machine: Fresh,
+    limits: ShardLimits,
     log: Arc<dyn ShardLog>,
     store: Arc<dyn Store>,
     claim: Claim,
 ) -> BoxFuture<'static, Recovered> {
     async move {
-        let mut machine = Wallets::new(shard, shape, limits);
-        let owned = recover(shard, &mut machine, &*log, &*store, claim).await;
-        (machine, owned)
+        let fencing = log.fencing();
+        match &mut machine {
+            Fresh::Wallets(wallets) => recover(shard, &mut **wallets, &*log, &*store, claim).await,
+            Fresh::Control(control) => recover(shard, &mut **control, &*log, &*store, claim).await,
+        }
+        .map(|owner| match machine {
+            Fresh::Wallets(wallets) => Inside::Wallets(Box::new(Shard::new(shard, *wallets, limits, fencing, owner))),
+            Fresh::Control(control) => Inside::Control(Box::new(Shard::new(shard, *control, limits, fencing, owner))),
+        })
     }
     .boxed()
 }
 
+/// A machine without any state.
+pub enum Fresh {
+    Wallets(Box<Wallets>),
+    Control(Box<ControlMachine>),
+}
+
 /// What a flusher's task does on a node: batch after batch, and a pause when there is nothing left.
-pub struct Flushing {
+pub struct Flushing<R> {
     pub shard: ShardId,
-    pub shape: LedgerShape,
+    pub rows: R,
     pub log: Arc<dyn ShardLog>,
     pub store: Arc<dyn Store>,
     pub settled: Settled,
@@ -183,28 +377,28 @@ pub struct Flushing {
     pub calls: Calls,
     pub life: Life,
     pub every_micros: u64,
+    /// Owners have drained: what the log holds by now is the last of it.
+    pub is_ending: Arc<AtomicBool>,
 }
 
-impl Flushing {
-    pub fn start(self) -> BoxFuture<'static, FlushError> {
-        async move {
-            match self.run().await {
-                Err(error) => error,
-                Ok(never) => match never {},
-            }
-        }
-        .boxed()
+impl<R: Rows> Flushing<R> {
+    /// Resolves when it has failed, or when all is flushed and the node stops.
+    pub fn start(self) -> BoxFuture<'static, Option<FlushError>> {
+        self.run().map(Result::err).boxed()
     }
 
-    async fn run(self) -> Result<std::convert::Infallible, FlushError> {
-        let rows = WalletRows::new(self.shard, self.shape);
-        let mut flusher = Flusher::start(self.shard, self.log, self.store, rows, self.settled, self.limits).await?;
+    async fn run(self) -> Result<(), FlushError> {
+        let Flushing { shard, log, store, rows, settled, limits, .. } = self;
+        let mut flusher = Flusher::start(shard, log, store, rows, settled, limits).await?;
         self.progress.push(flusher.flushed());
         loop {
             while let Some(flushed) = flusher.step().await? {
                 self.progress.push(flushed);
             }
-            self.calls.ask(self.life, Request::Sleep(self.every_micros)).await;
+            if self.is_ending.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            self.calls.ask(self.life, Request::Sleep(shard, self.every_micros)).await;
         }
     }
 }

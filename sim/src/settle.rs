@@ -4,6 +4,7 @@ use largesse_engine::codec;
 use largesse_engine::machine::Machine;
 use largesse_engine::units::{Seq, ShardId};
 
+use crate::node::place_of;
 use crate::world::World;
 
 /// How long everything may take to settle once nothing goes wrong any more, in microseconds.
@@ -57,6 +58,10 @@ impl World {
                 return Some(format!("{shard} would be handed on again from {} on", at.relay_position));
             }
         }
+        let (next, stored) = (self.truth.control.next(), self.disk.checkpoint(ShardId::CONTROL));
+        if stored.is_none_or(|stored| stored.fold.next != next) {
+            return Some(format!("the control shard is not stored before {next}"));
+        }
         None
     }
 
@@ -74,8 +79,9 @@ impl World {
         }
         for shard in self.shape.wallet_shards() {
             self.check_rows(shard);
-            self.check_owner(shard);
+            self.check_last_owner(shard);
         }
+        self.check_all_history();
     }
 
     /// The rows are what the log says.
@@ -100,9 +106,9 @@ impl World {
     }
 
     /// I6 replay: the owner, and whoever folds the whole log from its start, have the same books.
-    fn check_owner(&mut self, shard: ShardId) {
+    fn check_last_owner(&mut self, shard: ShardId) {
         let books = codec::encode(self.truth.shard(shard).books_now());
-        let (wallets_max, place) = (self.swarm.wallets_max, usize::from(shard.index));
+        let (wallets_max, place) = (self.swarm.wallets_max, place_of(shard));
         let last = self.truth.shard(shard).last();
         let epoch = self.truth.shard(shard).epoch();
         for node in &mut self.nodes {
@@ -110,7 +116,8 @@ impl World {
             if Some(serving.shard.epoch()) != epoch {
                 continue;
             }
-            let machine = serving.shard.machine();
+            let Some(wallets) = serving.shard.wallets() else { continue };
+            let machine = wallets.machine();
             assert_eq!(codec::encode(machine.books()), books, "I6 replay: books of {shard}");
             assert_eq!((machine.settled(), machine.outbox().waiting()), (last, 0), "{shard} has settled");
             assert!(machine.resident() <= wallets_max, "I8 bounded: {} wallets in {shard}", machine.resident());

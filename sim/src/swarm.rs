@@ -29,6 +29,12 @@ pub struct Swarm {
     /// Flushers run on all nodes, not only beside owners.
     pub flush_everywhere: bool,
     pub patience_millis: u64,
+    /// A process never sees its clock go back, as with the steady clock that it runs on; otherwise shards see every jump.
+    pub has_steady_clocks: bool,
+    /// How often somebody changes the catalog.
+    pub admin_every_micros: u64,
+    /// In a thousand things that clients do: pages of history.
+    pub history_reads: u64,
     /// Longest usual latencies, in microseconds.
     pub log_micros: u64,
     pub store_micros: u64,
@@ -54,6 +60,7 @@ pub struct Faults {
     pub store_failed: u64,
     pub store_unanswered: u64,
     pub store_late: u64,
+    pub store_torn: u64,
     pub store_slow: u64,
     pub net_lost: u64,
     pub net_repeated: u64,
@@ -72,6 +79,10 @@ pub enum Chaos {
     Leap,
     LogOutage,
     StoreOutage,
+    /// A node stops in order.
+    Stop,
+    /// A shard goes to another node in order.
+    HandOver,
 }
 
 impl Swarm {
@@ -98,6 +109,7 @@ impl Swarm {
             store_failed: rate(100),
             store_unanswered: rate(60),
             store_late: rate(60),
+            store_torn: rate(60),
             store_slow: rate(100),
             net_lost: rate(100),
             net_repeated: rate(150),
@@ -112,11 +124,12 @@ impl Swarm {
             Chaos::Leap,
             Chaos::LogOutage,
             Chaos::StoreOutage,
+            Chaos::Stop,
         ]
         .map(&mut weight)
         .into();
         if fencing == Fencing::ByPosition {
-            chaos.extend([Chaos::Sleep, Chaos::Reassign, Chaos::SecondOwner].map(&mut weight));
+            chaos.extend([Chaos::Sleep, Chaos::Reassign, Chaos::SecondOwner, Chaos::HandOver].map(&mut weight));
         }
         Swarm {
             fencing,
@@ -125,7 +138,7 @@ impl Swarm {
             users: rng.between(3, 10),
             operations: rng.index(100) + 30,
             window: WindowLimits {
-                bytes_max: 1 << rng.between(9, 14),
+                bytes_max: 1 << rng.between(10, 14),
                 age_millis: *rng.pick(&[1, 100, 3_000, 100_000]),
             },
             wallets_max: rng.index(8) + 1,
@@ -140,6 +153,9 @@ impl Swarm {
             flush_every_micros: *rng.pick(&[500, 5_000, 50_000, 1_000_000]),
             flush_everywhere: rng.chance(300),
             patience_millis: *rng.pick(&[50, 500, 2_000]),
+            has_steady_clocks: rng.chance(500),
+            admin_every_micros: *rng.pick(&[20_000, 200_000, 2_000_000]),
+            history_reads: *rng.pick(&[0, 20, 150]),
             log_micros: *rng.pick(&[200, 3_000, 30_000]),
             store_micros: *rng.pick(&[200, 3_000, 50_000]),
             net_micros: *rng.pick(&[200, 3_000, 30_000]),

@@ -3,6 +3,9 @@
 //! It sees every record at the moment it lands and never forgets one, whatever is truncated. Amounts are summed from
 //! what was asked for; balances in events are only compared.
 
+pub mod control;
+pub mod history;
+
 use std::collections::BTreeMap;
 
 use largesse_engine::codec;
@@ -11,7 +14,7 @@ use largesse_engine::fold::Fold;
 use largesse_engine::ledger::LedgerShape;
 use largesse_engine::record::{LogEntry, RecordHeader};
 use largesse_engine::relay::RunningTotal;
-use largesse_engine::store::{BalanceRow, Checkpoint, FlushBatch};
+use largesse_engine::store::{BalanceRow, Checkpoint, FlushBatch, ReceivedEntry};
 use largesse_engine::units::{Amount, AssetId, Epoch, Position, Seq, ShardId, Time, UserId};
 use largesse_engine::wallet::books::Books;
 use largesse_engine::wallet::event::{Direction, WalletEvent};
@@ -27,6 +30,9 @@ pub struct Truth {
     /// Ids that were said to be in no event: no attempt among those made so far may succeed if its deadline lies before
     /// this time.
     pub finals: BTreeMap<(UserId, EventId), (Time, usize)>,
+    pub control: control::ControlTruth,
+    /// All that anybody ever got, but for recharges.
+    received: BTreeMap<UserId, Vec<ReceivedEntry>>,
 }
 
 pub struct ShardTruth {
@@ -47,6 +53,8 @@ pub struct ShardTruth {
     books: Books,
     /// Encoded, after each event; the first before any.
     books_after: Vec<Vec<u8>>,
+    /// Who wrote each event.
+    epochs: Vec<Epoch>,
     /// Before each position.
     folds: Vec<Fold>,
 }
@@ -62,7 +70,8 @@ pub struct Event {
 impl Truth {
     pub fn new(shape: LedgerShape) -> Truth {
         let shards = shape.wallet_shards().map(|shard| ShardTruth::new(shard, shape)).collect();
-        Truth { shape, shards, deadlines: Vec::new(), finals: BTreeMap::new() }
+        let (control, received) = Default::default();
+        Truth { shape, shards, deadlines: Vec::new(), finals: BTreeMap::new(), control, received }
     }
 
     pub fn shard(&self, shard: ShardId) -> &ShardTruth {
@@ -71,6 +80,9 @@ impl Truth {
 
     /// A record landed. Returns what became of it, for the trace.
     pub fn land(&mut self, shard: ShardId, entry: &LogEntry) -> String {
+        if shard == ShardId::CONTROL {
+            return self.control.land(entry);
+        }
         let place = usize::from(shard.index);
         let truth = &mut self.shards[place];
         assert_eq!(truth.folds.len() as u64, entry.position.get(), "positions are contiguous");
@@ -96,6 +108,7 @@ impl Truth {
                 codec::decode_front(rest).unwrap_or_else(|error| panic!("{shard} {}: {error}", entry.position));
             let seq = header.first.plus(place_in_record);
             told += &format!(" {seq}={}", short(&event));
+            self.shards[place].epochs.push(header.epoch);
             self.apply(place, seq, header.time, entry.position, event, rest[..used].to_vec());
             rest = &rest[used..];
         }
@@ -108,8 +121,14 @@ impl Truth {
         if let WalletEvent::CreditsApplied(applied) = &event {
             self.check_credits(place, seq, applied);
         }
+        if let WalletEvent::GiftSent(gift) = &event {
+            self.control.check_gift(gift);
+        }
         let shape = self.shape;
         let truth = &mut self.shards[place];
+        for (user, entry) in history::entries_of(truth.shard, seq, at, &event) {
+            self.received.entry(user).or_default().push(entry);
+        }
         truth.apply_money(seq, position, &event, shape);
         if let Some(key) = event.key() {
             let first = truth.receipts.insert(key, Event { seq, at, event: event.clone(), encoded });
@@ -192,6 +211,9 @@ impl Truth {
 
     /// The log may be cut only below what the store and every destination have.
     pub fn check_truncation(&self, shard: ShardId, position: Position, stored: Option<&Checkpoint>) {
+        if shard == ShardId::CONTROL {
+            return self.control.check_truncation(position, stored);
+        }
         let stored = stored.map_or(Position::START, |stored| stored.position);
         assert!(position <= stored, "{shard} was cut to {position}, and its checkpoint stands at {stored}");
         let source = self.shard(shard);
@@ -208,6 +230,9 @@ impl Truth {
 
     /// Every row that is written is what the log says.
     pub fn check_batch(&self, batch: &FlushBatch) {
+        if batch.shard == ShardId::CONTROL {
+            return self.control.check_checkpoint(&batch.checkpoint);
+        }
         let truth = self.shard(batch.shard);
         for BalanceRow { user, asset, amount, seq } in &batch.balances {
             let held = truth.held_at(*user, *seq);
@@ -225,6 +250,23 @@ impl Truth {
             assert_eq!((event.seq, &event.encoded), (row.stored.seq, &row.stored.event), "a receipt is its event");
         }
         self.check_checkpoint(&batch.checkpoint);
+    }
+
+    /// I5 single writer: what an owner believes of its own is in the log, written by it and by nobody else.
+    pub fn check_believed(&self, shard: ShardId, epoch: Epoch, recovered: Seq, certain: Seq) {
+        let truth = self.shard(shard);
+        assert!(certain <= truth.last(), "I5 single writer: {shard} believes {certain}, the log has {}", truth.last());
+        if certain > recovered {
+            let place = usize::try_from(certain.get() - 1).expect("events are few");
+            let writer = truth.epochs[place];
+            assert_eq!(writer, epoch, "I5 single writer: two owners of {shard} believe event {certain} to be theirs");
+        }
+    }
+
+    /// I6 replay: an owner has the books of whoever folds the whole log.
+    pub fn check_books(&self, shard: ShardId, last: Seq, books: &[u8]) {
+        let place = usize::try_from(last.get()).expect("events are few");
+        assert_eq!(self.shard(shard).books_after[place], books, "I6 replay: books of {shard} behind {last}");
     }
 
     pub fn check_checkpoint(&self, at: &Checkpoint) {
@@ -292,6 +334,7 @@ impl ShardTruth {
             burned: Sums::new(),
             books_after: vec![codec::encode(&books)],
             books,
+            epochs: Vec::new(),
             folds: Vec::new(),
         }
     }

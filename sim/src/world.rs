@@ -1,32 +1,43 @@
 //! The world: one queue of events, one clock, one source of chance. Everything that happens is one event of it.
 
+mod admin;
+mod drain;
+mod history;
 mod logs;
 mod seats;
 mod talk;
 
+pub(crate) use admin::{GIFTS, ROOM};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use largesse_engine::accumulator::Accumulator;
+use largesse_engine::codec;
+use largesse_engine::control::ControlRows;
 use largesse_engine::ledger::LedgerShape;
 use largesse_engine::log::{AppendError, Fencing, LogError};
-use largesse_engine::machine::Machine;
-use largesse_engine::node::actor::Hosted;
 use largesse_engine::record::{Claim, encode_claim};
 use largesse_engine::relay::{Acknowledged, CreditPart};
+use largesse_engine::resolve::ControlView;
 use largesse_engine::shard::recover::{READ_BYTES, RecoverError};
-use largesse_engine::shard::{Effect, Shard, Stop};
+use largesse_engine::shard::{Effect, Stop};
 use largesse_engine::store::StoreError;
-use largesse_engine::units::{Epoch, NodeId, Position, Seq, ShardId, Time};
+use largesse_engine::units::{CatalogVersion, Epoch, NodeId, Position, Seq, ShardId, ShardKind, Time};
 use largesse_engine::wallet::command::WalletCommand;
 use largesse_engine::wallet::outcome::WalletOutcome;
+use largesse_engine::wallet::rows::WalletRows;
 use largesse_engine::wallet::wallets::{AcknowledgedBy, Wallets};
 
 use crate::calls::{Answer, CallId, Calls, Life, Request, SimLog, SimStore};
 use crate::clients::{Operation, Sent};
 use crate::disk::Disk;
-use crate::node::{CallKey, Flushing, Node, Owner, PAUSE_FIRST, PAUSE_LONGEST, Serving, poll, recovering};
+use crate::node::{
+    CallKey, Effects, Flushing, Fresh, Node, Outcomes, Outputs, Owner, PAUSE_FIRST, PAUSE_LONGEST, Recovered, Serving,
+    place_of, poll, recovering,
+};
 use crate::rng::Rng;
 use crate::swarm::{Chaos, Faults, Swarm};
 use crate::trace::Trace;
@@ -60,9 +71,14 @@ pub struct World {
     chains: BTreeMap<(ShardId, Epoch), Chain>,
     pub(crate) batches: BTreeMap<CallKey, Batch>,
     numbers: u64,
-    is_dirty: bool,
+    /// Seats at which something may go on: a call of theirs was answered, or something began.
+    dirty: BTreeSet<(usize, ShardId)>,
     log_down_until: u64,
     store_down_until: u64,
+    /// What a node knows of the control shard when it starts.
+    view: Arc<ControlView>,
+    pub(crate) changes: Vec<admin::Change>,
+    pub(crate) readers: Vec<history::Reader>,
 }
 
 #[derive(Debug)]
@@ -71,16 +87,53 @@ pub(crate) enum Event {
     Answer(CallId),
     Land(u64),
     AppendAnswered(u64),
-    Arrive { life: Life, shard: ShardId, batch: Vec<Sent> },
-    Told { sent: Sent, outcome: Option<WalletOutcome> },
-    RelayArrive { from: Life, to: usize, destination: ShardId, parts: Vec<CreditPart>, key: CallKey },
-    RelayAnswer { to: Life, destination: ShardId, key: CallKey, answer: Option<Vec<Acknowledged>> },
-    RelayDue { life: Life, destination: ShardId },
+    Arrive {
+        life: Life,
+        shard: ShardId,
+        batch: Vec<Sent>,
+    },
+    Told {
+        sent: Sent,
+        outcome: Option<WalletOutcome>,
+    },
+    RelayArrive {
+        from: Life,
+        to: usize,
+        destination: ShardId,
+        parts: Vec<CreditPart>,
+        key: CallKey,
+    },
+    RelayAnswer {
+        to: Life,
+        destination: ShardId,
+        key: CallKey,
+        answer: Option<Vec<Acknowledged>>,
+    },
+    RelayDue {
+        life: Life,
+        destination: ShardId,
+    },
     Tick(Life),
     Client,
     Chaos,
-    Claim { life: Life, shard: ShardId },
-    Flush { life: Life, shard: ShardId },
+    Claim {
+        life: Life,
+        shard: ShardId,
+    },
+    Flush {
+        life: Life,
+        shard: ShardId,
+    },
+    /// A node hears what the control shard's log says.
+    Follow(Life),
+    /// Somebody changes the catalog, or tries to.
+    Admin,
+    AdminArrive {
+        life: Life,
+        change: usize,
+    },
+    /// The next step of somebody who reads history.
+    History(usize),
     Restart(usize),
     Poll,
 }
@@ -116,6 +169,8 @@ struct Chain {
 pub(crate) enum Batch {
     Clients {
         shard: ShardId,
+        /// The number of the owner.
+        owner: u64,
         sent: Vec<Sent>,
         /// What the log held when they arrived: none of it may be missing from the answers.
         last: Seq,
@@ -125,6 +180,10 @@ pub(crate) enum Batch {
         key: CallKey,
         destination: ShardId,
     },
+    Admin {
+        owner: u64,
+        change: usize,
+    },
 }
 
 impl World {
@@ -132,7 +191,8 @@ impl World {
         let mut rng = Rng::new(seed);
         let swarm = Swarm::draw(&mut rng);
         let shape = LedgerShape::new(swarm.shards);
-        let nodes = (0..swarm.nodes).map(|_| Node::new(swarm.shards, swarm.accumulators)).collect();
+        let view = admin::empty_view(&swarm);
+        let nodes = (0..swarm.nodes).map(|_| Node::new(swarm.shards, swarm.accumulators, Arc::clone(&view))).collect();
         let mut world = World {
             seed,
             rng,
@@ -155,16 +215,22 @@ impl World {
             chains: BTreeMap::new(),
             batches: BTreeMap::new(),
             numbers: 0,
-            is_dirty: false,
+            dirty: BTreeSet::new(),
             log_down_until: 0,
             store_down_until: 0,
+            view,
+            changes: Vec::new(),
+            readers: Vec::new(),
             swarm,
         };
-        for shard in shape.wallet_shards() {
+        world.begin_catalog();
+        for shard in world.all_shards() {
             let node = world.rng.index(world.nodes.len());
-            world.nodes[node].seats[usize::from(shard.index)].wants = true;
+            world.nodes[node].seats[place_of(shard)].wants = true;
         }
         (0..world.nodes.len()).for_each(|node| world.begin_life(node));
+        let admin = world.swarm.admin_every_micros;
+        world.schedule(admin, Event::Admin);
         for _ in 0..world.swarm.users {
             world.schedule(1_000, Event::Client);
         }
@@ -186,7 +252,8 @@ impl World {
     }
 
     pub(crate) fn clock(&self, node: usize) -> Time {
-        Time(self.true_time().get().saturating_add_signed(self.nodes[node].skew))
+        let behind = self.true_time().get().saturating_add_signed(self.nodes[node].skew);
+        Time(if self.swarm.has_steady_clocks { self.nodes[node].steady(behind, self.now) } else { behind })
     }
 
     /// Handles one event. False when there is none left before `until`.
@@ -216,7 +283,8 @@ impl World {
             Event::Execute(call) => self.execute(call),
             Event::Answer(call) => {
                 if let Some(answer) = self.pending_answers.remove(&call) {
-                    self.is_dirty |= self.calls.answer(call, answer);
+                    let waiting = self.calls.answer(call, answer);
+                    self.dirty.extend(waiting.map(|(life, shard)| (life.node, shard)));
                 }
             }
             Event::Land(append) => self.land(append),
@@ -238,8 +306,12 @@ impl World {
             Event::Chaos => self.chaos(),
             Event::Claim { life, shard } => self.claim(life, shard),
             Event::Flush { life, shard } => self.flush(life, shard),
+            Event::Follow(life) => self.follow(life),
+            Event::Admin => self.administer(),
+            Event::AdminArrive { life, change } => self.admin_arrive(life, change),
+            Event::History(reader) => self.history_step(reader),
             Event::Restart(node) => self.restart(node),
-            Event::Poll => self.is_dirty = true,
+            Event::Poll => self.poll_later(),
         }
     }
 
@@ -249,6 +321,11 @@ impl World {
 
     pub(crate) fn life(&self, node: usize) -> Life {
         Life { node, number: self.nodes[node].life }
+    }
+
+    /// The control shard and all wallet shards.
+    pub(crate) fn all_shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+        std::iter::once(ShardId::CONTROL).chain(self.shape.wallet_shards())
     }
 
     fn number(&mut self) -> u64 {
@@ -271,7 +348,8 @@ impl World {
     fn begin_life(&mut self, node: usize) {
         let life = self.life(node);
         self.schedule(TICK_MICROS, Event::Tick(life));
-        for shard in self.shape.wallet_shards() {
+        self.schedule(1, Event::Follow(life));
+        for shard in self.all_shards() {
             self.seek(node, shard, 1);
             self.seek_flusher(node, shard, 1);
         }
@@ -280,10 +358,10 @@ impl World {
     /// Claims the shard after a while, if this node is to own it and does not.
     fn seek(&mut self, node: usize, shard: ShardId, after: u64) {
         let life = self.life(node);
-        if !self.nodes[node].is_up {
+        if !self.nodes[node].is_up || self.nodes[node].is_closing {
             return;
         }
-        let seat = &mut self.nodes[node].seats[usize::from(shard.index)];
+        let seat = &mut self.nodes[node].seats[place_of(shard)];
         if seat.wants && !seat.is_claim_due && seat.owner.number().is_none() {
             seat.is_claim_due = true;
             self.schedule(after, Event::Claim { life, shard });
@@ -293,10 +371,11 @@ impl World {
     fn seek_flusher(&mut self, node: usize, shard: ShardId, after: u64) {
         let life = self.life(node);
         let everywhere = self.swarm.flush_everywhere;
-        if !self.nodes[node].is_up {
+        // While the node stops, a flusher that fails is the last: the log keeps what the store did not take.
+        if !self.nodes[node].is_up || self.nodes[node].seats[place_of(shard)].is_ending.load(Ordering::Acquire) {
             return;
         }
-        let seat = &mut self.nodes[node].seats[usize::from(shard.index)];
+        let seat = &mut self.nodes[node].seats[place_of(shard)];
         if (seat.wants || everywhere) && seat.flusher.is_none() && !seat.is_flusher_due {
             seat.is_flusher_due = true;
             self.schedule(after, Event::Flush { life, shard });
@@ -315,18 +394,24 @@ impl World {
         if !self.is_alive(life) {
             return;
         }
-        self.nodes[life.node].seats[usize::from(shard.index)].is_claim_due = false;
-        let seat = &self.nodes[life.node].seats[usize::from(shard.index)];
-        if !seat.wants || seat.owner.number().is_some() {
+        self.nodes[life.node].seats[place_of(shard)].is_claim_due = false;
+        let seat = &self.nodes[life.node].seats[place_of(shard)];
+        if !seat.wants || seat.owner.number().is_some() || self.nodes[life.node].is_closing {
             return;
         }
         let number = self.number();
         let claim = Claim { node: NodeId(life.node as u64), nonce: self.rng.bytes() };
         let (log, store) = (self.log(life, shard), self.store(life));
-        let owned = recovering(shard, self.shape, self.swarm.wallet_limits(), log, store, claim);
-        self.nodes[life.node].seats[usize::from(shard.index)].owner = Owner::Recovering(number, owned);
+        let fresh = match shard.kind {
+            ShardKind::Control => Fresh::Control(Box::default()),
+            ShardKind::Wallet | ShardKind::Room => {
+                Fresh::Wallets(Box::new(Wallets::new(shard, self.shape, self.swarm.wallet_limits())))
+            }
+        };
+        let owned = recovering(shard, fresh, self.swarm.shard, log, store, claim);
+        self.nodes[life.node].seats[place_of(shard)].owner = Owner::Recovering(number, owned);
         self.trace.note(self.now, || format!("n{} claims {shard} as owner {number}", life.node));
-        self.is_dirty = true;
+        self.dirty.insert((life.node, shard));
     }
 
     fn flush(&mut self, life: Life, shard: ShardId) {
@@ -336,12 +421,25 @@ impl World {
         let (log, store) = (self.log(life, shard), self.store(life));
         let (calls, shape, limits) = (self.calls.clone(), self.shape, self.swarm.flush);
         let every_micros = self.swarm.flush_every_micros;
-        let seat = &mut self.nodes[life.node].seats[usize::from(shard.index)];
+        let seat = &mut self.nodes[life.node].seats[place_of(shard)];
         seat.is_flusher_due = false;
-        let (settled, progress) = (Arc::clone(&seat.settled), seat.progress.clone());
-        let flushing = Flushing { shard, shape, log, store, settled, limits, progress, calls, life, every_micros };
-        seat.flusher = Some(flushing.start());
-        self.is_dirty = true;
+        let (settled, progress, is_ending) =
+            (Arc::clone(&seat.settled), seat.progress.clone(), Arc::clone(&seat.is_ending));
+        seat.flusher = Some(match shard.kind {
+            ShardKind::Control => {
+                // It has little to move; looking for it as often as the others do would take most of the time.
+                let every_micros = every_micros * 8;
+                let rows = ControlRows::default();
+                Flushing { shard, rows, log, store, settled, limits, progress, calls, life, every_micros, is_ending }
+                    .start()
+            }
+            ShardKind::Wallet | ShardKind::Room => {
+                let rows = WalletRows::new(shard, shape);
+                Flushing { shard, rows, log, store, settled, limits, progress, calls, life, every_micros, is_ending }
+                    .start()
+            }
+        });
+        self.dirty.insert((life.node, shard));
     }
 
     fn restart(&mut self, node: usize) {
@@ -358,7 +456,8 @@ impl World {
         self.nodes[node].is_up = false;
         self.nodes[node].asleep_until = 0;
         let accumulators = self.swarm.accumulators;
-        self.nodes[node].forget(accumulators);
+        let view = Arc::clone(&self.view);
+        self.nodes[node].forget(accumulators, view);
         // What had left the node may still arrive; what had not is gone.
         let on_the_way: Vec<u64> = self
             .appends
@@ -382,15 +481,20 @@ impl World {
 
     /// Advances whatever got an answer.
     pub(crate) fn poll_all(&mut self) {
-        while std::mem::take(&mut self.is_dirty) {
-            for node in 0..self.nodes.len() {
-                if self.nodes[node].is_awake(self.now) {
-                    self.shape.wallet_shards().for_each(|shard| self.poll_seat(node, shard));
-                }
+        while let Some((node, shard)) = self.dirty.pop_first() {
+            if self.nodes[node].is_awake(self.now) {
+                self.poll_seat(node, shard);
             }
-            self.take_asked();
         }
         self.take_asked();
+    }
+
+    /// Whoever has slept finds the answers that came meanwhile.
+    fn poll_later(&mut self) {
+        let shards: Vec<ShardId> = self.all_shards().collect();
+        for node in 0..self.nodes.len() {
+            self.dirty.extend(shards.iter().map(|shard| (node, *shard)));
+        }
     }
 
     fn tick(&mut self, life: Life) {
@@ -399,8 +503,8 @@ impl World {
         }
         self.schedule(TICK_MICROS, Event::Tick(life));
         let now = self.clock(life.node);
-        for shard in self.shape.wallet_shards() {
-            let seat = &mut self.nodes[life.node].seats[usize::from(shard.index)];
+        for shard in self.all_shards() {
+            let seat = &mut self.nodes[life.node].seats[place_of(shard)];
             if let Some(serving) = seat.owner.serving() {
                 serving.shard.tick(now);
                 if serving.shard.is_idle() {
@@ -434,13 +538,14 @@ impl World {
         });
         let kind = kind.expect("the place lies within the sum").0;
         let node = self.rng.index(self.nodes.len());
-        let shard = ShardId::wallet(u16::try_from(self.rng.index(usize::from(self.swarm.shards))).expect("small"));
+        let shards: Vec<ShardId> = self.all_shards().collect();
+        let shard = *self.rng.pick(&shards);
         self.trace.note(self.now, || format!("chaos: {kind:?} n{node} {shard}"));
         self.wreak(kind, node, shard);
     }
 
     fn wreak(&mut self, kind: Chaos, node: usize, shard: ShardId) {
-        let place = usize::from(shard.index);
+        let place = place_of(shard);
         match kind {
             Chaos::Crash => {
                 if self.nodes[node].is_up {
@@ -478,6 +583,8 @@ impl World {
                 self.skew_most = self.skew_most.max(skew);
             }
             Chaos::Leap => self.leap += *self.rng.pick(&[1_000, 20_000, 61_000, 90_000]),
+            Chaos::Stop => self.stop_in_order(node),
+            Chaos::HandOver => self.hand_over(node, shard),
             Chaos::LogOutage => self.log_down_until = self.now + self.rng.between(1_000, 500_000),
             Chaos::StoreOutage => self.store_down_until = self.now + self.rng.between(1_000, 2_000_000),
         }
@@ -491,12 +598,15 @@ impl World {
         // Clocks are right again, and past what the wrong ones showed.
         self.leap += self.skew_most.unsigned_abs() + 1;
         for node in 0..self.nodes.len() {
+            if self.nodes[node].is_closing {
+                self.crash(node);
+            }
             self.nodes[node].skew = 0;
             self.nodes[node].asleep_until = self.nodes[node].asleep_until.min(self.now);
             self.restart(node);
         }
-        for shard in self.shape.wallet_shards() {
-            let place = usize::from(shard.index);
+        for shard in self.all_shards() {
+            let place = place_of(shard);
             let mut wanting: Vec<usize> = Vec::new();
             for (node, of) in self.nodes.iter().enumerate() {
                 if of.seats[place].wants {
@@ -514,7 +624,7 @@ impl World {
             }
             self.seek(keeper, shard, 1);
         }
-        self.is_dirty = true;
+        self.poll_later();
         self.poll_all();
     }
 }
@@ -525,7 +635,7 @@ fn failed(request: &Request, error: StoreError) -> Answer {
         Request::LoadReceipts(..) => Answer::Receipts(Err(error)),
         Request::Checkpoint(_) => Answer::Checkpoint(Err(error)),
         Request::Write(_) => Answer::Written(Err(error)),
-        Request::Claim(..) | Request::Read(..) | Request::Truncate(..) | Request::Sleep(_) => {
+        Request::Claim(..) | Request::Read(..) | Request::Truncate(..) | Request::Sleep(..) => {
             unreachable!("only the store fails like this")
         }
     }
@@ -554,7 +664,9 @@ impl Event {
             | Event::RelayDue { life, .. }
             | Event::Tick(life)
             | Event::Claim { life, .. }
-            | Event::Flush { life, .. } => Some(life.node),
+            | Event::Flush { life, .. }
+            | Event::AdminArrive { life, .. }
+            | Event::Follow(life) => Some(life.node),
             Event::RelayArrive { to, .. } => Some(*to),
             Event::RelayAnswer { to, .. } => Some(to.node),
             Event::Execute(_)
@@ -563,6 +675,8 @@ impl Event {
             | Event::AppendAnswered(_)
             | Event::Told { .. }
             | Event::Client
+            | Event::Admin
+            | Event::History(_)
             | Event::Chaos
             | Event::Restart(_)
             | Event::Poll => None,

@@ -298,3 +298,17 @@ async fn a_checkpoint_only_goes_forward() {
     assert_eq!(rows(&world.store).await, newest);
     assert_eq!(newest.0[0].amount.get(), 3);
 }
+
+#[tokio::test]
+async fn records_without_events_do_not_hide_those_behind_them() {
+    let mut world = World::new().await;
+    for _ in 0..3 {
+        world.append(0);
+    }
+    world.append(2);
+    // Room for one record at a time, so that whole batches have nothing in them to move.
+    let limits = FlushLimits { bytes_max: 1, ..FlushLimits::default() };
+    let mut flusher = world.flusher_with(Arc::new(world.store.clone()), limits).await;
+    flush_all(&mut flusher).await;
+    assert_eq!(flusher.flushed().seq, Seq(2), "whoever stops when nothing is left to move would leave these");
+}

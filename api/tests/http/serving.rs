@@ -24,7 +24,7 @@ async fn serve(world: &World, limits: ConnectionLimits) -> Served {
     let shutdown = async move {
         let _told_or_dropped = stopped.await;
     };
-    let task = tokio::spawn(serve_with(listener, world.public.clone(), limits, shutdown));
+    let task = tokio::spawn(serve_with(listener, world.public.clone(), limits, Vec::new(), shutdown));
     Served { address, stop, task }
 }
 

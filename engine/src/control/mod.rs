@@ -15,6 +15,7 @@ use crate::codec;
 use crate::control::keys::{KeyChange, KeyCreated, KeyInForce, KeyRefusal, KeyRevoked, Keys};
 use crate::flush::{Rows, front};
 use crate::machine::{Decision, Impossible, Machine, Undecided};
+use crate::sabotage::{self, Rule};
 use crate::store::{Checkpoint, FlushBatch};
 use crate::units::{CatalogVersion, Seq, ShardId, Time};
 
@@ -234,7 +235,9 @@ impl Machine for ControlMachine {
     fn flushed(&mut self, _seq: Seq, _now: Time) {}
 
     fn tick(&mut self, _now: Time) -> Option<Shown> {
-        let is_recovered = !std::mem::replace(&mut self.is_shown, true) && self.last != Seq::NONE;
+        let is_shown = self.is_shown && !sabotage::is(Rule::DurableCatalog);
+        self.is_shown = true;
+        let is_recovered = !is_shown && self.last != Seq::NONE;
         is_recovered.then(|| self.shown())
     }
 

@@ -1,7 +1,7 @@
 //! The actor around a shard: carries messages in and effects out, and nothing else.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::log::{AppendError, ShardLog};
 use crate::machine::{Impossible, Machine};
 use crate::node::door::{Door, Reply, Standing};
+use crate::node::inbox::{Alarm, Inbox, ShardRef, Wake};
 use crate::record::{Claim, LogEntry};
 use crate::shard::recover::{READ_BYTES, RecoverError, recover};
 use crate::shard::{Effect, Shard, ShardLimits, Stop};
@@ -33,7 +34,7 @@ pub trait Hosted: Machine {
     /// Sets this shard's gauges.
     fn measure(&self, shard: ShardId, now: Time);
 
-    /// Makes visible to others what they may want to know, now and then.
+    /// Makes visible to others what they may want to know.
     fn publish(&self, door: &Door<Self>)
     where
         Self: Sized;
@@ -53,7 +54,6 @@ pub enum ShardMsg<M: Machine> {
     },
     Signal(M::Signal),
     Flushed(Seq),
-    Tick,
     /// Everything before this message has been decided; finish what is under way and stop.
     Drain,
     Failed(String),
@@ -62,6 +62,8 @@ pub enum ShardMsg<M: Machine> {
 /// Configuration only: all that changes lives in [`ShardState`].
 pub struct ShardActor<M: Hosted> {
     pub door: Arc<Door<M>>,
+    pub inbox: Arc<Inbox<M>>,
+    pub alarm: Option<Arc<Alarm>>,
     pub log: Arc<dyn ShardLog>,
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
@@ -84,12 +86,15 @@ pub enum Ended {
 
 pub struct ShardState<M: Hosted> {
     shard: Shard<M, Reply<M::Outcome>>,
+    /// What was taken from the inbox last; kept for its memory.
+    messages: Vec<ShardMsg<M>>,
     is_draining: bool,
+    ticked: Instant,
     measured: Time,
 }
 
 impl<M: Hosted> Actor for ShardActor<M> {
-    type Msg = ShardMsg<M>;
+    type Msg = Wake;
     type State = ShardState<M>;
     /// A machine without any state, and the nonce of this claim.
     type Arguments = (M, [u8; 16]);
@@ -116,8 +121,9 @@ impl<M: Hosted> Actor for ShardActor<M> {
         tracing::debug!(shard = %id, epoch = %owner.epoch, next = %owner.next, "shard is owned");
         self.clock.not_before(owner.time);
         let shard = Shard::new(id, machine, self.limits, self.log.fencing(), owner);
-        let mut state = ShardState { shard, is_draining: false, measured: Time::ZERO };
-        myself.send_interval(TICK, || ShardMsg::Tick);
+        let (messages, ticked) = (Vec::new(), Instant::now());
+        let mut state = ShardState { shard, messages, is_draining: false, ticked, measured: Time::ZERO };
+        myself.send_interval(TICK, || Wake);
         state.shard.tick(self.clock.now());
         self.carry_out(&myself, &mut state);
         self.publish(&state);
@@ -127,35 +133,20 @@ impl<M: Hosted> Actor for ShardActor<M> {
     async fn handle(
         &self,
         myself: ActorRef<Self::Msg>,
-        message: Self::Msg,
+        Wake: Wake,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         let now = self.clock.now();
-        let mut is_quiet = false;
-        match message {
-            ShardMsg::Commands(reply, commands) => state.shard.submit(reply, commands),
-            ShardMsg::Appended(number, answer) => state.shard.appended(number, answer, now),
-            ShardMsg::Arrived(rows) => rows.into_iter().for_each(|(need, row)| state.shard.arrived(&need, row)),
-            ShardMsg::ReadBack { entries, is_end } => state.shard.read_back(&entries, is_end, now),
-            ShardMsg::Signal(signal) => {
-                state.shard.signal(signal, now);
-                state.shard.machine().publish(&self.door);
-            }
-            ShardMsg::Flushed(seq) => {
-                state.shard.flushed(seq, now);
-                state.shard.machine().publish(&self.door);
-            }
-            ShardMsg::Tick => {
-                state.shard.tick(now);
-                state.shard.machine().publish(&self.door);
-                self.measure(state, now);
-                is_quiet = state.shard.is_idle();
-            }
-            ShardMsg::Drain => state.is_draining = true,
-            ShardMsg::Failed(why) => {
-                self.end(Ended::Retry(why.clone()));
-                return Err(why.into());
-            }
+        let mut messages = std::mem::take(&mut state.messages);
+        self.inbox.take(&mut messages);
+        for message in messages.drain(..) {
+            self.take_in(message, state, now)?;
+        }
+        state.messages = messages;
+        if state.ticked.elapsed() >= TICK {
+            state.ticked = Instant::now();
+            state.shard.tick(now);
+            self.measure(state, now);
         }
         state.shard.pump(now);
         let stop = self.carry_out(&myself, state);
@@ -170,7 +161,7 @@ impl<M: Hosted> Actor for ShardActor<M> {
                 Err(lost.into())
             }
             None => {
-                if state.is_draining && (is_quiet || state.shard.is_idle()) {
+                if state.is_draining && state.shard.is_idle() {
                     self.end(Ended::Drained);
                     myself.stop(None);
                 }
@@ -181,23 +172,41 @@ impl<M: Hosted> Actor for ShardActor<M> {
 }
 
 impl<M: Hosted> ShardActor<M> {
-    fn carry_out(&self, myself: &ActorRef<ShardMsg<M>>, state: &mut ShardState<M>) -> Option<Stop> {
+    fn take_in(&self, message: ShardMsg<M>, state: &mut ShardState<M>, now: Time) -> Result<(), ActorProcessingErr> {
+        match message {
+            ShardMsg::Commands(reply, commands) => state.shard.submit(reply, commands),
+            ShardMsg::Appended(number, answer) => state.shard.appended(number, answer, now),
+            ShardMsg::Arrived(rows) => rows.into_iter().for_each(|(need, row)| state.shard.arrived(&need, row)),
+            ShardMsg::ReadBack { entries, is_end } => state.shard.read_back(&entries, is_end, now),
+            ShardMsg::Signal(signal) => state.shard.signal(signal, now),
+            ShardMsg::Flushed(seq) => state.shard.flushed(seq, now),
+            ShardMsg::Drain => state.is_draining = true,
+            ShardMsg::Failed(why) => {
+                self.end(Ended::Retry(why.clone()));
+                return Err(why.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out(&self, myself: &ActorRef<Wake>, state: &mut ShardState<M>) -> Option<Stop> {
+        let me = || ShardRef { inbox: Arc::clone(&self.inbox), actor: myself.clone(), alarm: self.alarm.clone() };
         for effect in state.shard.take_effects() {
             match effect {
                 Effect::Answer(reply, outcomes) => reply.send(outcomes),
                 Effect::Append { number, epoch, record } => {
-                    let myself = myself.clone();
-                    let done = move |answer| drop(myself.cast(ShardMsg::Appended(number, answer)));
+                    let me = me();
+                    let done = move |answer| drop(me.send(ShardMsg::Appended(number, answer)));
                     self.log.append(epoch, record, Box::new(done));
                 }
                 Effect::Output(output) => M::hand_on(&self.env, output),
                 Effect::Fetch(needs) => {
                     let fetching = M::fetch(Arc::clone(&self.store), self.door.shard, needs);
-                    let myself = myself.clone();
-                    tokio::spawn(async move { drop(myself.cast(ShardMsg::Arrived(fetching.await))) });
+                    let me = me();
+                    tokio::spawn(async move { drop(me.send(ShardMsg::Arrived(fetching.await))) });
                 }
                 Effect::ReadBack(from) => {
-                    tokio::spawn(read_back(Arc::clone(&self.log), from, myself.clone()));
+                    tokio::spawn(read_back(Arc::clone(&self.log), from, me()));
                 }
                 Effect::Stop(stop) => return Some(stop),
             }
@@ -226,6 +235,7 @@ impl<M: Hosted> ShardActor<M> {
     }
 
     fn publish(&self, state: &ShardState<M>) {
+        state.shard.machine().publish(&self.door);
         self.door.set_standing(Standing { last: state.shard.last(), time: state.shard.time() });
         self.door.is_full.store(state.shard.machine().is_full(), std::sync::atomic::Ordering::Release);
     }
@@ -235,7 +245,7 @@ impl<M: Hosted> ShardActor<M> {
     }
 }
 
-async fn read_back<M: Machine>(log: Arc<dyn ShardLog>, mut from: Position, actor: ActorRef<ShardMsg<M>>) {
+async fn read_back<M: Machine>(log: Arc<dyn ShardLog>, mut from: Position, shard: ShardRef<M>) {
     loop {
         let message = match log.read(from, READ_BYTES).await {
             Ok(entries) => {
@@ -246,7 +256,7 @@ async fn read_back<M: Machine>(log: Arc<dyn ShardLog>, mut from: Position, actor
             Err(error) => ShardMsg::Failed(error.to_string()),
         };
         let is_last = !matches!(message, ShardMsg::ReadBack { is_end: false, .. });
-        if actor.cast(message).is_err() || is_last {
+        if shard.send(message).is_err() || is_last {
             return;
         }
     }

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use ractor::ActorRef;
 use tokio::sync::oneshot;
 
 use crate::flush::{Flushed, Settled};
@@ -13,6 +12,7 @@ use crate::handle::CallError;
 use crate::log::Logs;
 use crate::machine::Machine;
 use crate::node::actor::ShardMsg;
+use crate::node::inbox::ShardRef;
 use crate::units::{Seq, ShardId, Time};
 
 /// How long a caller should stay away when the door is shut.
@@ -20,7 +20,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 pub struct Door<M: Machine> {
     pub shard: ShardId,
-    actor: RwLock<Option<ActorRef<ShardMsg<M>>>>,
+    actor: RwLock<Option<ShardRef<M>>>,
     permits: Arc<Permits>,
     /// Relayed credits and other internal traffic, so that callers cannot starve it.
     internal_permits: Arc<Permits>,
@@ -123,7 +123,7 @@ impl<M: Machine> Door<M> {
         commands: Vec<M::Command>,
     ) -> Result<oneshot::Receiver<Vec<M::Outcome>>, CallError> {
         let overloaded = CallError::Overloaded { retry_after: RETRY_AFTER };
-        let is_out_of_room = self.is_full.load(Ordering::Acquire) || self.logs.room().is_tight;
+        let is_out_of_room = self.is_full.load(Ordering::Acquire) || self.logs.is_tight();
         if is_out_of_room && !commands.iter().all(M::is_read) {
             return Err(overloaded);
         }
@@ -139,25 +139,27 @@ impl<M: Machine> Door<M> {
         let reply = Reply { sender, _permit: permit };
         let actor = self.actor();
         let actor = actor.as_ref().ok_or(CallError::ShardUnavailable)?;
-        // A closed mailbox gives the message back undelivered.
-        actor.cast(ShardMsg::Commands(reply, commands)).map_err(|_| CallError::ShardUnavailable)?;
+        actor.send(ShardMsg::Commands(reply, commands)).map_err(|_| CallError::ShardUnavailable)?;
         Ok(receiver)
     }
 
     /// Tells the actor something; if there is none, it will find out when it starts.
     pub fn tell(&self, message: ShardMsg<M>) {
         if let Some(actor) = self.actor().as_ref() {
-            let _dead = actor.cast(message);
+            let _dead = actor.send(message);
         }
     }
 
-    pub fn open(&self, actor: ActorRef<ShardMsg<M>>) {
+    pub fn open(&self, actor: ShardRef<M>) {
         *self.actor.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(actor);
     }
 
-    /// Takes the actor off the door.
-    pub fn shut(&self) -> Option<ActorRef<ShardMsg<M>>> {
-        self.actor.write().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
+    /// Takes the actor, which has ended, off the door.
+    pub fn shut(&self) {
+        let actor = self.actor.write().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        if let Some(actor) = actor {
+            actor.inbox.close();
+        }
     }
 
     pub fn is_open(&self) -> bool {
@@ -184,7 +186,7 @@ impl<M: Machine> Door<M> {
         *self.standing.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = standing;
     }
 
-    fn actor(&self) -> std::sync::RwLockReadGuard<'_, Option<ActorRef<ShardMsg<M>>>> {
+    fn actor(&self) -> std::sync::RwLockReadGuard<'_, Option<ShardRef<M>>> {
         self.actor.read().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

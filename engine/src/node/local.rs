@@ -85,10 +85,9 @@ impl WalletsHandle for LocalWallets {
             // First where the shard stands, then what is flushed: the other way round something could slip between.
             let standing = door.standing();
             let flushed = *flushed.borrow();
-            if flushed.seq >= standing.last { standing.time } else { flushed.time }
+            flushed.complete_until(standing.last, standing.time)
         });
-        // More events may still come within the last millisecond.
-        until.min().unwrap_or_default().minus_millis(1)
+        until.min().unwrap_or_default()
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod actor;
 pub mod door;
 mod hosted;
+pub mod inbox;
 mod local;
 mod relays;
 mod tasks;
@@ -117,6 +118,7 @@ impl Node {
             clock,
             stopping,
             workers,
+            began: tokio::time::Instant::now(),
             healths: Vec::new(),
             flushed: Vec::new(),
             owners: Vec::new(),
@@ -155,6 +157,11 @@ impl Node {
 
     pub fn service(&self) -> Service {
         self.service.clone()
+    }
+
+    /// The threads that shards live on, if they have some of their own: whoever talks to shards lives best among them.
+    pub fn runtimes(&self) -> Vec<tokio::runtime::Handle> {
+        self.workers.runtimes()
     }
 
     /// A question that can be asked again and again: does every shard serve? The error names those that do not.
@@ -237,6 +244,7 @@ struct Starting {
     clock: Arc<dyn Clock>,
     stopping: watch::Sender<Stopping>,
     workers: tasks::Workers,
+    began: tokio::time::Instant,
     healths: Vec<(ShardId, watch::Receiver<ShardHealth>)>,
     flushed: Vec<(ShardId, watch::Receiver<Flushed>)>,
     owners: Vec<JoinHandle<()>>,
@@ -285,6 +293,7 @@ impl Starting {
         let (flushed, seen_flushed) = watch::channel(Flushed::default());
         let own = OwnTask {
             door: Arc::clone(&door),
+            alarm: self.workers.alarm(usize::from(shard.index)),
             log: self.logs.shard(shard),
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
@@ -301,12 +310,13 @@ impl Starting {
             store: Arc::clone(&self.store),
             limits: self.options.flush,
             every: self.options.flush_every,
+            began: self.began,
             rows: Box::new(rows),
             progress: flushed,
             stopping: self.stopping.subscribe(),
         };
         self.owners.push(self.workers.spawn(usize::from(shard.index), own.run()));
-        self.flushers.push(tokio::spawn(flush.run()));
+        self.flushers.push(self.workers.spawn_background(flush.run()));
         self.healths.push((shard, seen_health));
         self.flushed.push((shard, seen_flushed.clone()));
         (door, seen_flushed)

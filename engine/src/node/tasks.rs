@@ -4,15 +4,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ractor::Actor;
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::flush::{FlushError, FlushLimits, Flushed, Flusher, Rows};
 use crate::log::ShardLog;
 use crate::node::actor::{Ended, Hosted, ShardActor, ShardMsg};
 use crate::node::door::Door;
+use crate::node::inbox::{Alarm, Inbox, ShardRef};
 use crate::node::{ShardHealth, StartError, Stopping};
 use crate::shard::ShardLimits;
 use crate::store::Store;
@@ -23,49 +25,94 @@ const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_LONGEST: Duration = Duration::from_secs(2);
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
 
-/// Threads with a runtime each. A shard stays on one of them: waking another core costs more than the work itself.
+/// How much the work that nobody waits for gives way to the work that somebody does, in the system's terms.
+const BACKGROUND_NICENESS: i32 = 10;
+
+/// The threads of a node.
 pub(super) struct Workers {
-    runtimes: Vec<(Handle, watch::Sender<bool>)>,
+    /// With a runtime each. A shard stays on one of them: waking another core costs more than the work itself.
+    shards: Vec<(OwnRuntime, Arc<Alarm>)>,
+    /// For flushers: behind is what they may be.
+    background: OwnRuntime,
+}
+
+/// A runtime on a thread of its own, where it also ends.
+struct OwnRuntime {
+    handle: Handle,
+    stop: watch::Sender<bool>,
+}
+
+impl OwnRuntime {
+    fn start(name: String, mut builder: Builder) -> std::io::Result<OwnRuntime> {
+        let runtime = builder.enable_all().thread_name(name.clone()).build()?;
+        let handle = runtime.handle().clone();
+        let (stop, mut stopped) = watch::channel(false);
+        let run = move || runtime.block_on(async { drop(stopped.wait_for(|is_over| *is_over).await) });
+        std::thread::Builder::new().name(name).spawn(run)?;
+        Ok(OwnRuntime { handle, stop })
+    }
 }
 
 impl Workers {
-    pub(super) fn start(count: usize) -> Result<Workers, StartError> {
-        let mut runtimes = Vec::new();
-        for number in 0..count {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(|error| StartError::Thread(error.to_string()))?;
-            let handle = runtime.handle().clone();
-            let (stop, mut stopped) = watch::channel(false);
-            let run = move || {
-                runtime.block_on(async { drop(stopped.wait_for(|is_over| *is_over).await) });
-            };
-            std::thread::Builder::new()
-                .name(format!("shards-{number}"))
-                .spawn(run)
-                .map_err(|error| StartError::Thread(error.to_string()))?;
-            runtimes.push((handle, stop));
-        }
-        Ok(Workers { runtimes })
+    pub(super) fn start(shard_threads: usize) -> Result<Workers, StartError> {
+        let failed = |error: std::io::Error| StartError::Thread(error.to_string());
+        let shard = |number| {
+            let runtime = OwnRuntime::start(format!("shards-{number}"), Builder::new_current_thread())?;
+            let alarm = Arc::new(Alarm::default());
+            runtime.handle.spawn(Arc::clone(&alarm).run());
+            Ok((runtime, alarm))
+        };
+        let shards = (0..shard_threads).map(shard).collect::<Result<_, _>>().map_err(failed)?;
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let mut background = Builder::new_multi_thread();
+        background.worker_threads(cores.div_ceil(4)).on_thread_start(give_way);
+        let background = OwnRuntime::start("flusher".into(), background).map_err(failed)?;
+        Ok(Workers { shards, background })
     }
 
+    /// Runs what belongs to the shard of this number.
     pub(super) fn spawn<F>(&self, number: usize, task: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        if self.runtimes.is_empty() {
-            return tokio::spawn(task);
+        match self.thread(number) {
+            Some((runtime, _)) => runtime.handle.spawn(task),
+            None => tokio::spawn(task),
         }
-        self.runtimes[number % self.runtimes.len()].0.spawn(task)
+    }
+
+    pub(super) fn runtimes(&self) -> Vec<Handle> {
+        self.shards.iter().map(|(runtime, _)| runtime.handle.clone()).collect()
+    }
+
+    /// What wakes the actors of that shard's thread, if it has one.
+    pub(super) fn alarm(&self, number: usize) -> Option<Arc<Alarm>> {
+        self.thread(number).map(|(_, alarm)| Arc::clone(alarm))
+    }
+
+    fn thread(&self, number: usize) -> Option<&(OwnRuntime, Arc<Alarm>)> {
+        self.shards.get(number.checked_rem(self.shards.len())?)
+    }
+
+    pub(super) fn spawn_background<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.background.handle.spawn(task)
     }
 
     pub(super) fn stop(&self) {
-        for (_, stop) in &self.runtimes {
-            stop.send_replace(true);
+        for runtime in self.shards.iter().map(|(runtime, _)| runtime).chain([&self.background]) {
+            runtime.stop.send_replace(true);
         }
     }
+}
+
+fn give_way() {
+    // Where it is not allowed, flushing is as urgent as everything else: slower for callers, and never wrong.
+    let _refused = rustix::process::setpriority_process(None, BACKGROUND_NICENESS);
 }
 
 /// Resolves when the node has come this far in stopping.
@@ -76,6 +123,7 @@ async fn stopped(stopping: &mut watch::Receiver<Stopping>, stage: Stopping) {
 
 pub(super) struct OwnTask<M: Hosted> {
     pub door: Arc<Door<M>>,
+    pub alarm: Option<Arc<Alarm>>,
     pub log: Arc<dyn ShardLog>,
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
@@ -93,7 +141,7 @@ impl<M: Hosted> OwnTask<M> {
         let shard = self.door.shard;
         let mut pause = PAUSE_FIRST;
         while *self.stopping.borrow() == Stopping::No {
-            let began = tokio::time::Instant::now();
+            let began = Instant::now();
             match self.own_once().await {
                 Ended::Drained => break,
                 Ended::Halted(why) => {
@@ -118,8 +166,11 @@ impl<M: Hosted> OwnTask<M> {
 
     async fn own_once(&mut self) -> Ended {
         let verdict = Arc::new(Mutex::new(None));
+        let inbox = Arc::new(Inbox::default());
         let actor = ShardActor {
             door: Arc::clone(&self.door),
+            inbox: Arc::clone(&inbox),
+            alarm: self.alarm.clone(),
             log: Arc::clone(&self.log),
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
@@ -131,12 +182,13 @@ impl<M: Hosted> OwnTask<M> {
         let nonce = uuid::Uuid::new_v4().into_bytes();
         match Actor::spawn(None, actor, ((self.fresh)(), nonce)).await {
             Ok((actor, mut ended)) => {
-                self.door.open(actor.clone());
+                let shard = ShardRef { inbox, actor, alarm: self.alarm.clone() };
+                self.door.open(shard.clone());
                 self.health.send_replace(ShardHealth::Serving);
                 tokio::select! {
                     _ = &mut ended => {}
                     () = stopped(&mut self.stopping, Stopping::Drain) => {
-                        let _dead = actor.cast(ShardMsg::Drain);
+                        let _dead = shard.send(ShardMsg::Drain);
                         let _ended = ended.await;
                     }
                 }
@@ -158,9 +210,17 @@ pub(super) struct FlushTask<M: Hosted, R> {
     pub store: Arc<dyn Store>,
     pub limits: FlushLimits,
     pub every: Duration,
+    /// When the node began.
+    pub began: Instant,
     pub rows: Box<dyn Fn() -> R + Send + Sync>,
     pub progress: watch::Sender<Flushed>,
     pub stopping: watch::Receiver<Stopping>,
+}
+
+/// How much of the last span has passed.
+fn remainder(passed: Duration, span: Duration) -> Duration {
+    let nanos = passed.as_nanos().checked_rem(span.as_nanos()).unwrap_or(0);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 impl<M: Hosted, R: Rows> FlushTask<M, R> {
@@ -205,8 +265,10 @@ impl<M: Hosted, R: Rows> FlushTask<M, R> {
                 // Acknowledgements arrive without a record; the checkpoint has to follow them too.
                 () = tokio::time::sleep(SETTLE_EVERY), if !flusher.is_settled() => {}
             }
-            // Events gather: one upsert per account and batch, however often it changed.
-            let _in_time = tokio::time::timeout(self.every, stopped(&mut self.stopping, Stopping::Flush)).await;
+            // Events gather: one upsert per account and batch, however often it changed. All shards flush at the same
+            // moments, so that they can share a sync.
+            let pause = self.every - remainder(self.began.elapsed(), self.every);
+            let _in_time = tokio::time::timeout(pause, stopped(&mut self.stopping, Stopping::Flush)).await;
         }
     }
 

@@ -169,7 +169,20 @@ impl<M: Machine, R> Shard<M, R> {
 
     /// Whether nothing is waiting for anything.
     pub fn is_idle(&self) -> bool {
+        if sabotage::is(Rule::DrainFinishes) {
+            return self.inbox.is_empty();
+        }
         self.inbox.is_empty() && self.parked.is_empty() && self.gate.is_empty() && self.belief.in_flight() == 0
+    }
+
+    /// Records on their way to the log.
+    pub fn in_flight(&self) -> usize {
+        self.belief.in_flight()
+    }
+
+    /// Commands that wait for the store, for others of their lane, or for a credit.
+    pub fn waiting(&self) -> usize {
+        self.parked.len()
     }
 
     pub fn take_effects(&mut self) -> Vec<Effect<M, R>> {

@@ -10,8 +10,9 @@ use bincode::{Decode, Encode};
 use serde::Serialize;
 
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly every command is a gift, and a batch of them lies in one piece")]
 pub enum WalletCommand {
-    SendGift(Box<SendGift>),
+    SendGift(SendGift),
     Recharge(Box<Recharge>),
     Transfer(Box<Transfer>),
     /// From a relay. Never refused; what does not fit its source's watermark changes nothing.

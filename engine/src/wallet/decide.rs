@@ -25,7 +25,12 @@ pub(super) fn gift(wallets: &Wallets, gift: &SendGift, now: Time) -> Decided {
     {
         return Err(Refusal::Unresolved(*unresolved));
     }
-    if let Some(found) = wallets.judge_id(said.sender, said.id, now)? {
+    if let Some(mut found) = wallets.judge_id(said.sender, said.id, now)? {
+        if sabotage::is(Rule::FirstPrice)
+            && let (WalletEvent::GiftSent(first), Ok(terms)) = (&mut found.event, &gift.resolved)
+        {
+            first.unit_price = terms.unit_price;
+        }
         return match &found.event {
             WalletEvent::GiftSent(first) if first.said.is_same_as(said) => Ok(replayed(&found)),
             WalletEvent::GiftSent(_)
@@ -39,6 +44,9 @@ pub(super) fn gift(wallets: &Wallets, gift: &SendGift, now: Time) -> Decided {
     let pieces = u64::from(said.count.get()) * said.receivers.len() as u64;
     let total = terms.unit_price.times(pieces).expect("terms are resolved only for totals that fit");
     let available = wallets.balance(said.sender, terms.asset);
+    if let Some(impossible) = wallets.contradiction(said.sender, terms.asset, available) {
+        return Ok(Decision::Impossible(impossible));
+    }
     let Some(balance) = available.checked_sub(total) else {
         return Err(Refusal::InsufficientFunds { asset: terms.asset, needed: total, available });
     };
@@ -142,6 +150,9 @@ pub(super) fn transfer(wallets: &Wallets, transfer: &Transfer, now: Time) -> Dec
     let mut debited = Few::default();
     for &(asset, amount) in &said.debits {
         let available = changed.balance(said.user, asset);
+        if let Some(impossible) = wallets.contradiction(said.user, asset, available) {
+            return Ok(Decision::Impossible(impossible));
+        }
         let Some(balance) = available.checked_sub(amount) else {
             return Err(Refusal::InsufficientFunds { asset, needed: amount, available });
         };
@@ -162,6 +173,15 @@ pub(super) fn transfer(wallets: &Wallets, transfer: &Transfer, now: Time) -> Dec
 }
 
 impl Wallets {
+    /// A balance that is more than all balances of this shard together. An owner that was replaced and does not know it yet
+    /// may read a row of the next owner's events, whose numbers are those of its own.
+    fn contradiction(&self, user: UserId, asset: AssetId, balance: Amount) -> Option<Impossible> {
+        let all = self.books.totals_of(asset).balances;
+        (u128::from(balance.get()) > all).then(|| {
+            Impossible(format!("user {user} has {balance} of asset {asset}, and everybody in {} {all}", self.shard))
+        })
+    }
+
     /// The id is judged before anything else: an event of it that is known, or why it cannot be a new one.
     fn judge_id(&self, user: UserId, id: EventId, now: Time) -> Result<Option<Remembered>, Refusal> {
         if let Some(found) = self.find(user, id) {

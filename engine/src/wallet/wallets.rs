@@ -142,6 +142,16 @@ impl Wallets {
         acknowledged.min(self.durable)
     }
 
+    /// The last event that the log has for sure.
+    pub fn certain(&self) -> Seq {
+        self.durable
+    }
+
+    /// Seq of the last event, durable or not.
+    pub fn last(&self) -> Seq {
+        self.last
+    }
+
     /// Wallets in memory.
     pub fn resident(&self) -> usize {
         self.wallets.len()

@@ -1,8 +1,10 @@
 //! The ids that a shard remembers: what came of each recent event id, from memory alone.
 //!
 //! The window has a floor. An id with a time above the floor that is not in here was never accepted; any other must be
-//! looked up in the store as well. Events are kept as the bytes that went to the log, in generations; a generation
-//! leaves, raising the floor, only when the store has its events.
+//! looked up in the store as well. Events are kept as the bytes that went to the log, in panes of about a second each:
+//! an id with a time above the floor in the pane of its own time, so that a fresh id is looked for in one small table
+//! that the caches hold; every other, a loose one, in the pane of its event's time. A pane leaves, raising the floor,
+//! only when the store has its events.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -20,9 +22,9 @@ pub const ID_AHEAD_MILLIS: u64 = 60_000;
 
 #[derive(Clone, Copy, Debug)]
 pub struct WindowLimits {
-    /// Above this, flushed generations leave early; if none is flushed the window is full.
+    /// Above half of this, flushed panes leave early; above all of it the window is full.
     pub bytes_max: usize,
-    /// A generation younger than this stays while there is room, so that fresh ids need no store.
+    /// A pane whose ids are younger than this stays while there is room, so that their retries need no store.
     pub age_millis: u64,
 }
 
@@ -30,28 +32,55 @@ pub struct WindowLimits {
 pub struct Window {
     limits: WindowLimits,
     hasher: FixedState,
-    index: HashTable<Entry>,
-    generations: VecDeque<Generation>,
-    /// Number of the first generation in the queue: how many have left.
-    left: u32,
+    /// By span of time, oldest first; a span that brings much has several panes, one after the other.
+    panes: VecDeque<Pane>,
+    /// Ids without a time, and those that were at or below the floor already when they were accepted.
+    loose: HashTable<LooseEntry>,
+    /// How many panes were opened so far.
+    opened: u32,
+    evictions: u32,
     bytes: usize,
     floor: Time,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    hash: u64,
-    generation: u32,
-    offset: u32,
+#[derive(Debug)]
+struct Pane {
+    span: Span,
+    number: u32,
+    /// Those with a time, of this span.
+    index: HashTable<Entry>,
+    /// How many others lie in here.
+    loose: usize,
+    /// Of each event: seq, time, length, bytes. In pieces, since one that grows would be copied, into fresh memory, over
+    /// and over.
+    pieces: Vec<Vec<u8>>,
+    /// In all pieces.
+    events_bytes: usize,
+    last: Seq,
 }
 
-#[derive(Debug)]
-struct Generation {
-    /// Of each event: seq, time, length, bytes.
-    events: Vec<u8>,
-    first_time: Time,
-    last_time: Time,
-    last: Seq,
+/// About a second of time: `Time` without its last bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Span(u64);
+
+/// Where an event lies in its pane. Of the hash only so much is kept as tells two ids of one pane apart nearly always;
+/// the event itself decides.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    hash: u32,
+    place: Place,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    piece: u16,
+    offset: u16,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct LooseEntry {
+    pane: u32,
+    entry: Entry,
 }
 
 /// An event that was found by its id.
@@ -63,10 +92,27 @@ pub struct Remembered {
     pub encoded: Vec<u8>,
 }
 
+/// Seq, time and length before each event.
 const PREFIX: usize = 8 + 8 + 4;
-/// A window is cut into about this many generations by bytes, and again by age.
-const GENERATIONS: usize = 16;
-const GENERATION_MILLIS: u64 = 15_000;
+/// The first piece of a pane has room for the least, the next for as much as there is already, up to the most, whose
+/// offsets are 16 bits. A larger event has a piece of its own.
+const PIECE_BYTES_LEAST: usize = 256;
+const PIECE_BYTES_MOST: usize = 1 << 16;
+/// Memory makes room for about this many panes; one that has its part of it is followed by another of its span.
+const PANES: usize = 16;
+const SPAN_BITS: u32 = 10;
+/// Far fewer pieces than their 16 bits can count, even if every event fills half of one.
+const PANE_BYTES_MOST: usize = PIECE_BYTES_MOST * (1 << 14);
+
+impl Span {
+    fn of(time: Time) -> Span {
+        Span(time.get() >> SPAN_BITS)
+    }
+
+    fn end(self) -> Time {
+        Time((self.0 << SPAN_BITS) | ((1 << SPAN_BITS) - 1))
+    }
+}
 
 impl Window {
     /// `seed` only guards the index against ids chosen to collide; it changes no answer.
@@ -74,9 +120,10 @@ impl Window {
         Window {
             limits,
             hasher: FixedState::with_seed(seed),
-            index: HashTable::new(),
-            generations: VecDeque::new(),
-            left: 0,
+            panes: VecDeque::new(),
+            loose: HashTable::new(),
+            opened: 0,
+            evictions: 0,
             bytes: 0,
             floor,
         }
@@ -100,9 +147,9 @@ impl Window {
         self.bytes > self.limits.bytes_max
     }
 
-    /// How many generations have left so far: an answer of the store from before the latest may be out of date.
+    /// How many panes have left so far: an answer of the store from before the latest may be out of date.
     pub fn evictions(&self) -> u32 {
-        self.left
+        self.evictions
     }
 
     pub fn contains(&self, user: UserId, id: EventId) -> bool {
@@ -111,70 +158,139 @@ impl Window {
 
     pub fn find(&self, user: UserId, id: EventId) -> Option<Remembered> {
         let hash = self.hash(user, id);
-        // Two ids of one hash are as good as impossible, but cheap to tell apart.
-        let is_it = |entry: &Entry| entry.hash == hash && self.read(*entry).event.key() == Some((user, id));
-        self.index.find(hash, is_it).map(|entry| self.read(*entry))
+        let in_own_span = id.time().and_then(|time| self.find_in(Span::of(time), hash, user, id));
+        // Also one that was above the floor once is not any more, so both have to be looked at.
+        if in_own_span.is_some() || self.is_certain(id) || self.loose.is_empty() {
+            return in_own_span;
+        }
+        let pane_of = |loose: &LooseEntry| self.panes.iter().find(|pane| pane.number == loose.pane);
+        let is_it = |loose: &LooseEntry| {
+            loose.entry.hash == hash && pane_of(loose).is_some_and(|pane| pane.holds(loose.entry, user, id))
+        };
+        let found = self.loose.find(spread(hash), is_it)?;
+        pane_of(found).map(|pane| pane.read(found.entry))
+    }
+
+    fn find_in(&self, span: Span, hash: u32, user: UserId, id: EventId) -> Option<Remembered> {
+        // Nearly always one of the last.
+        let panes = self.panes.iter().rev().skip_while(|pane| pane.span > span).take_while(|pane| pane.span == span);
+        for pane in panes {
+            let is_it = |entry: &Entry| entry.hash == hash && pane.holds(*entry, user, id);
+            if let Some(entry) = pane.index.find(spread(hash), is_it) {
+                return Some(pane.read(*entry));
+            }
+        }
+        None
     }
 
     pub fn remember(&mut self, user: UserId, id: EventId, seq: Seq, at: Time, encoded: &[u8]) {
         let hash = self.hash(user, id);
-        let generation = self.generation_for(encoded.len(), at);
-        let events = &mut self.generations[generation].events;
-        let offset = u32::try_from(events.len()).expect("a generation is cut long before 4 GiB");
-        let length = u32::try_from(encoded.len()).expect("an event is smaller than a record");
-        events.extend_from_slice(&seq.get().to_le_bytes());
-        events.extend_from_slice(&at.get().to_le_bytes());
-        events.extend_from_slice(&length.to_le_bytes());
-        events.extend_from_slice(encoded);
-        self.bytes += PREFIX + encoded.len() + size_of::<Entry>();
-        let generation = &mut self.generations[generation];
-        (generation.last, generation.last_time) = (seq, at);
-        let number = self.left + u32::try_from(self.generations.len() - 1).expect("there are few generations");
-        let entry = Entry { hash, generation: number, offset };
-        self.index.insert_unique(hash, entry, |entry| entry.hash);
+        let own_span = id.time().filter(|time| *time > self.floor).map(Span::of);
+        let place = self.pane_for(own_span.unwrap_or(Span::of(at)), encoded.len());
+        let pane = &mut self.panes[place];
+        let entry = Entry { hash, place: pane.append(seq, at, encoded) };
+        if own_span.is_some() {
+            pane.index.insert_unique(spread(hash), entry, |entry| spread(entry.hash));
+        } else {
+            pane.loose += 1;
+            let loose = LooseEntry { pane: pane.number, entry };
+            self.loose.insert_unique(spread(hash), loose, |loose| spread(loose.entry.hash));
+        }
+        self.bytes += PREFIX + encoded.len() + size_of::<LooseEntry>();
     }
 
     /// Lets go of what the store has (`flushed` and before) and that is old enough or too much.
     pub fn evict(&mut self, flushed: Seq, now: Time) {
-        while let Some(oldest) = self.generations.front() {
-            let is_old = oldest.last_time.plus_millis(self.limits.age_millis) < now;
-            let is_wanted = !is_old && self.bytes <= self.limits.bytes_max / 2;
-            if oldest.last > flushed || is_wanted {
+        let mut place = 0;
+        while let Some(pane) = self.panes.get(place) {
+            let is_old = pane.span.end().plus_millis(self.limits.age_millis) < now;
+            if !is_old && self.bytes <= self.limits.bytes_max / 2 {
                 return;
             }
-            self.floor = self.floor.max(oldest.last_time.plus_millis(ID_AHEAD_MILLIS));
-            self.bytes -= self.drop_oldest();
+            // One that is not flushed yet holds nobody up: somebody's late ids must not fill the memory.
+            if pane.last > flushed {
+                place += 1;
+            } else {
+                self.drop_pane(place);
+            }
         }
     }
 
-    fn drop_oldest(&mut self) -> usize {
-        let Some(oldest) = self.generations.pop_front() else { return 0 };
-        let (number, before) = (self.left, self.index.len());
-        self.index.retain(|entry| entry.generation != number);
-        self.left += 1;
+    fn drop_pane(&mut self, place: usize) {
+        let Some(pane) = self.panes.remove(place) else { return };
+        self.floor = self.floor.max(pane.span.end());
+        self.evictions += 1;
+        self.bytes -= pane.bytes();
+        if pane.loose > 0 {
+            self.loose.retain(|loose| loose.pane != pane.number);
+        }
+    }
+
+    fn pane_for(&mut self, span: Span, length: usize) -> usize {
+        let bytes_max = (self.limits.bytes_max / PANES).clamp(4 << 10, PANE_BYTES_MOST);
+        let later = self.panes.iter().rev().take_while(|pane| pane.span > span).count();
+        let end = self.panes.len() - later;
+        let last = end.checked_sub(1).and_then(|place| self.panes.get(place)).filter(|pane| pane.span == span);
+        if last.is_some_and(|pane| pane.events_bytes + PREFIX + length <= bytes_max) {
+            return end - 1;
+        }
+        self.panes.insert(end, Pane::new(span, self.opened));
+        self.opened += 1;
+        self.bytes += size_of::<Pane>();
+        end
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "32 bits of a hash are a hash")]
+    fn hash(&self, user: UserId, id: EventId) -> u32 {
+        self.hasher.hash_one((user.get(), u128::from_le_bytes(*id.as_bytes()))) as u32
+    }
+}
+
+/// The tables take both ends of a long hash.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+impl Pane {
+    fn new(span: Span, number: u32) -> Pane {
+        Pane { span, number, index: HashTable::new(), loose: 0, pieces: Vec::new(), events_bytes: 0, last: Seq::NONE }
+    }
+
+    fn append(&mut self, seq: Seq, at: Time, encoded: &[u8]) -> Place {
+        let length = u32::try_from(encoded.len()).expect("an event is smaller than a record");
+        let needed = PREFIX + encoded.len();
+        let fits = |piece: &Vec<u8>| piece.capacity() - piece.len() >= needed && piece.len() < PIECE_BYTES_MOST;
+        if !self.pieces.last().is_some_and(fits) {
+            let room = self.events_bytes.clamp(PIECE_BYTES_LEAST, PIECE_BYTES_MOST);
+            self.pieces.push(Vec::with_capacity(room.max(needed)));
+        }
+        let number = self.pieces.len() - 1;
+        let piece = &mut self.pieces[number];
+        let offset = piece.len();
+        piece.extend_from_slice(&seq.get().to_le_bytes());
+        piece.extend_from_slice(&at.get().to_le_bytes());
+        piece.extend_from_slice(&length.to_le_bytes());
+        piece.extend_from_slice(encoded);
+        self.events_bytes += needed;
+        self.last = seq;
+        Place {
+            piece: u16::try_from(number).expect("a pane is cut long before it has so many pieces"),
+            offset: u16::try_from(offset).expect("an event begins within the most bytes of a piece"),
+        }
+    }
+
+    fn bytes(&self) -> usize {
         // The prefix of each event is part of `events`.
-        oldest.events.len() + (before - self.index.len()) * size_of::<Entry>()
+        self.events_bytes + (self.index.len() + self.loose) * size_of::<LooseEntry>() + size_of::<Pane>()
     }
 
-    fn generation_for(&mut self, length: usize, at: Time) -> usize {
-        let bytes_max = (self.limits.bytes_max / GENERATIONS).clamp(4 << 10, 1 << 30);
-        let is_open = self.generations.back().is_some_and(|last| {
-            last.events.len() + length + PREFIX <= bytes_max && at < last.first_time.plus_millis(GENERATION_MILLIS)
-        });
-        if !is_open {
-            self.generations.push_back(Generation {
-                events: Vec::new(),
-                first_time: at,
-                last_time: at,
-                last: Seq::NONE,
-            });
-        }
-        self.generations.len() - 1
+    fn holds(&self, entry: Entry, user: UserId, id: EventId) -> bool {
+        self.read(entry).event.key() == Some((user, id))
     }
 
     fn read(&self, entry: Entry) -> Remembered {
-        let generation = &self.generations[(entry.generation - self.left) as usize];
-        let (prefix, rest) = generation.events[entry.offset as usize..].split_at(PREFIX);
+        let piece = &self.pieces[usize::from(entry.place.piece)];
+        let (prefix, rest) = piece[usize::from(entry.place.offset)..].split_at(PREFIX);
         let number = |range: std::ops::Range<usize>| {
             u64::from_le_bytes(prefix[range].try_into().expect("eight bytes were asked for"))
         };
@@ -182,9 +298,5 @@ impl Window {
         let encoded = rest[..length].to_vec();
         let event = codec::decode(&encoded).expect("it was encoded by this process or decoded from the log");
         Remembered { seq: Seq(number(0..8)), at: Time(number(8..16)), event, encoded }
-    }
-
-    fn hash(&self, user: UserId, id: EventId) -> u64 {
-        self.hasher.hash_one((user.get(), u128::from_le_bytes(*id.as_bytes())))
     }
 }

@@ -175,7 +175,7 @@ impl<'a> Caller<'a> {
                 points: None,
             };
             let deadline = now.plus_millis(60_000);
-            WalletCommand::SendGift(Box::new(SendGift { said, resolved: Ok(terms), deadline, trace: None }))
+            WalletCommand::SendGift(SendGift { said, resolved: Ok(terms), deadline, trace: None })
         });
         let commands = commands.collect();
         (shard, hosts, commands)

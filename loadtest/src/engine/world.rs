@@ -216,6 +216,10 @@ impl Logs for WholeLogs {
     fn room(&self) -> LogRoom {
         self.0.room()
     }
+
+    fn is_tight(&self) -> bool {
+        self.0.is_tight()
+    }
 }
 
 impl ShardLog for WholeLog {

@@ -4,6 +4,7 @@ use super::*;
 
 impl World {
     pub(super) fn append(&mut self, node: usize, shard: ShardId, owner: u64, number: u64, epoch: Epoch, record: Bytes) {
+        self.check_record(shard, record.len());
         let faults = self.faults();
         let is_down = self.log_down_until > self.now;
         let (land_after, answer_after) = (self.latency(self.swarm.log_micros), self.latency(self.swarm.log_micros));
@@ -96,7 +97,7 @@ impl World {
             return;
         }
         let now = self.clock(life.node);
-        let seat = &mut self.nodes[life.node].seats[usize::from(shard.index)];
+        let seat = &mut self.nodes[life.node].seats[place_of(shard)];
         if let Some(serving) = seat.owner.serving().filter(|serving| serving.number == owner) {
             serving.shard.appended(of_record, answer, now);
             self.pump(life.node, shard);
@@ -110,14 +111,14 @@ impl World {
         for (call, life, request) in self.calls.take_asked() {
             let (log, store) = (self.swarm.log_micros, self.swarm.store_micros);
             let mut wait = match &request {
-                Request::Sleep(micros) => *micros,
+                Request::Sleep(_, micros) => *micros,
                 Request::Claim(..) | Request::Read(..) | Request::Truncate(..) => self.latency(log),
                 Request::LoadWallets(..) | Request::LoadReceipts(..) | Request::Write(_) | Request::Checkpoint(_) => {
                     self.latency(store)
                 }
             };
             let is_store =
-                !matches!(request, Request::Sleep(_) | Request::Claim(..) | Request::Read(..) | Request::Truncate(..));
+                !matches!(request, Request::Sleep(..) | Request::Claim(..) | Request::Read(..) | Request::Truncate(..));
             if is_store && self.rng.chance(self.faults().store_slow) {
                 wait += self.rng.between(1, 3_000_000);
             }
@@ -133,7 +134,7 @@ impl World {
         let (log_down, store_down) = (self.log_down_until > self.now, self.store_down_until > self.now);
         let answer_after;
         let answer = match request {
-            Request::Sleep(_) => {
+            Request::Sleep(..) => {
                 answer_after = 0;
                 Answer::Slept
             }
@@ -164,6 +165,14 @@ impl World {
                 let is_write = matches!(request, Request::Write(_));
                 if store_down || self.rng.chance(faults.store_failed) {
                     failed(&request, unreachable())
+                } else if is_write && self.rng.chance(faults.store_torn) {
+                    let told = failed(&request, unreachable());
+                    if let Request::Write(batch) = request {
+                        self.truth.check_batch(&batch);
+                        let (disk, rng) = (&self.disk, &mut self.rng);
+                        disk.write_torn(*batch, || rng.chance(500));
+                    }
+                    told
                 } else if is_write && self.rng.chance(faults.store_late) {
                     // Its writer is told now, and it is carried out some time later, after newer ones perhaps.
                     let told = failed(&request, unreachable());

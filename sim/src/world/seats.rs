@@ -1,33 +1,41 @@
 //! Owners and flushers of one node: their recovery, their work, and what they ask to be done.
 
+use largesse_engine::catalog::Catalog;
+use largesse_engine::control::{ControlMachine, ControlOutcome, Shown};
+use largesse_engine::node::actor::{Fetching, Hosted};
+use largesse_engine::wallet::outbox::Outgoing;
+
 use super::*;
 
 impl World {
     pub(super) fn poll_seat(&mut self, node: usize, shard: ShardId) {
-        let place = usize::from(shard.index);
+        let place = place_of(shard);
         let seat = &mut self.nodes[node].seats[place];
         if let Owner::Recovering(number, future) = &mut seat.owner
-            && let Some((machine, owned)) = poll(future)
+            && let Some(recovered) = poll(future)
         {
             let number = *number;
-            self.recovered(node, shard, number, machine, owned);
+            self.recovered(node, shard, number, recovered);
         }
         self.poll_fetches(node, shard);
         self.poll_reading(node, shard);
         let seat = &mut self.nodes[node].seats[place];
         if let Some(flusher) = &mut seat.flusher
-            && let Some(error) = poll(flusher)
+            && let Some(ended) = poll(flusher)
         {
             seat.flusher = None;
+            let Some(error) = ended else { return self.flushed_all(node, shard) };
             self.trace.note(self.now, || format!("n{node} flusher of {shard} failed: {error}"));
             if let largesse_engine::flush::FlushError::Impossible(impossible) = &error {
                 panic!("the flusher of {shard} on n{node} found a contradiction: {impossible}");
             }
             self.seek_flusher(node, shard, PAUSE_FIRST);
+            self.check_closed(node);
         }
         while let Some(flushed) = self.nodes[node].seats[place].progress.pop() {
             let now = self.clock(node);
             self.trace.note(self.now, || format!("n{node} {shard} flushed {} to {}", flushed.seq, flushed.position));
+            self.nodes[node].seats[place].flushed = flushed;
             if let Some(serving) = self.nodes[node].seats[place].owner.serving() {
                 serving.shard.flushed(flushed.seq, now);
                 self.pump(node, shard);
@@ -36,7 +44,7 @@ impl World {
     }
 
     pub(super) fn poll_fetches(&mut self, node: usize, shard: ShardId) {
-        let place = usize::from(shard.index);
+        let place = place_of(shard);
         let Some(serving) = self.nodes[node].seats[place].owner.serving() else { return };
         let owner = serving.number;
         let mut arrived = Vec::new();
@@ -51,13 +59,15 @@ impl World {
             let Some(serving) = self.nodes[node].seats[place].owner.serving().filter(|now| now.number == owner) else {
                 return;
             };
-            rows.into_iter().for_each(|(need, row)| serving.shard.arrived(&need, row));
+            if let Some(wallets) = serving.shard.wallets() {
+                rows.into_iter().for_each(|(need, row)| wallets.arrived(&need, row));
+            }
             self.pump(node, shard);
         }
     }
 
     pub(super) fn poll_reading(&mut self, node: usize, shard: ShardId) {
-        let place = usize::from(shard.index);
+        let place = place_of(shard);
         let now = self.clock(node);
         let Some(serving) = self.nodes[node].seats[place].owner.serving() else { return };
         let Some(read) = serving.reading.as_mut().and_then(poll) else { return };
@@ -78,35 +88,33 @@ impl World {
 
     pub(super) fn read_back(&mut self, node: usize, shard: ShardId, from: Position) {
         let log = self.log(self.life(node), shard);
-        if let Some(serving) = self.nodes[node].seats[usize::from(shard.index)].owner.serving() {
+        if let Some(serving) = self.nodes[node].seats[place_of(shard)].owner.serving() {
             use futures::FutureExt;
             use largesse_engine::log::ShardLog;
             serving.reading = Some(async move { log.read(from, READ_BYTES).await }.boxed());
-            self.is_dirty = true;
+            self.dirty.insert((node, shard));
         }
     }
 
-    pub(super) fn recovered(
-        &mut self,
-        node: usize,
-        shard: ShardId,
-        number: u64,
-        machine: Wallets,
-        owned: Result<largesse_engine::shard::Ownership, RecoverError>,
-    ) {
-        let place = usize::from(shard.index);
-        match owned {
-            Ok(owner) => {
+    pub(super) fn recovered(&mut self, node: usize, shard: ShardId, number: u64, recovered: Recovered) {
+        let place = place_of(shard);
+        match recovered {
+            Ok(inside) => {
+                let (epoch, last) = (inside.epoch(), inside.last());
                 self.trace.note(self.now, || {
-                    format!("n{node} serves {shard} as owner {number}, epoch {} from {}", owner.epoch, owner.next)
+                    format!("n{node} serves {shard} as owner {number}, epoch {epoch} behind {last}")
                 });
-                let shard_inside = Shard::new(shard, machine, self.swarm.shard, self.swarm.fencing, owner);
-                let serving = Serving { number, shard: shard_inside, fetches: Vec::new(), reading: None };
-                self.nodes[node].seats[place].owner = Owner::Serving(Box::new(serving));
-                let now = self.clock(node);
-                if let Some(serving) = self.nodes[node].seats[place].owner.serving() {
-                    serving.shard.tick(now);
+                if self.swarm.has_steady_clocks {
+                    self.nodes[node].not_before(inside.time().get(), self.now);
                 }
+                let now = self.clock(node);
+                let (fetches, reading, compared) = (Vec::new(), None, Seq::NONE);
+                let mut serving = Serving { number, shard: inside, fetches, reading, compared, recovered: last };
+                serving.shard.tick(now);
+                let is_closing = self.nodes[node].is_closing;
+                let seat = &mut self.nodes[node].seats[place];
+                seat.owner = Owner::Serving(Box::new(serving));
+                seat.is_draining = is_closing;
                 self.carry_out(node, shard);
                 self.publish(node, shard);
             }
@@ -121,17 +129,22 @@ impl World {
 
     pub(crate) fn end_owner(&mut self, node: usize, shard: ShardId, why: &str) {
         self.trace.note(self.now, || format!("n{node} {shard} lost its owner: {why}"));
-        let seat = &mut self.nodes[node].seats[usize::from(shard.index)];
+        let seat = &mut self.nodes[node].seats[place_of(shard)];
         seat.owner = Owner::None;
+        let was_draining = std::mem::take(&mut seat.is_draining);
         let pause = seat.pause_micros;
         seat.pause_micros = (pause * 2).min(PAUSE_LONGEST);
+        if was_draining {
+            self.pass_on(node, shard);
+        }
         self.seek(node, shard, pause);
+        self.check_closed(node);
     }
 
     /// What the actor does after every message.
     pub(crate) fn pump(&mut self, node: usize, shard: ShardId) {
         let now = self.clock(node);
-        if let Some(serving) = self.nodes[node].seats[usize::from(shard.index)].owner.serving() {
+        if let Some(serving) = self.nodes[node].seats[place_of(shard)].owner.serving() {
             serving.shard.pump(now);
         }
         self.carry_out(node, shard);
@@ -139,31 +152,57 @@ impl World {
     }
 
     pub(super) fn publish(&mut self, node: usize, shard: ShardId) {
-        let seat = &mut self.nodes[node].seats[usize::from(shard.index)];
-        if let Some(serving) = seat.owner.serving() {
-            let settled = serving.shard.machine().settled();
-            seat.settled.store(settled.get(), std::sync::atomic::Ordering::Release);
-        }
+        let seat = &mut self.nodes[node].seats[place_of(shard)];
+        let Some(serving) = seat.owner.serving() else { return };
+        let (serving_last, serving_time) = (serving.shard.last(), serving.shard.time());
+        let settled = match serving.shard.wallets() {
+            Some(wallets) => wallets.machine().settled().get(),
+            // Control events go to nobody who would have to acknowledge them.
+            None => u64::MAX,
+        };
+        seat.settled.store(settled, Ordering::Release);
+        seat.standing = (serving_last, serving_time);
+        self.check_owner(node, shard);
+        self.check_drained(node, shard);
     }
 
     pub(super) fn carry_out(&mut self, node: usize, shard: ShardId) {
-        let place = usize::from(shard.index);
-        let Some(serving) = self.nodes[node].seats[place].owner.serving() else { return };
+        let Some(serving) = self.nodes[node].seats[place_of(shard)].owner.serving() else { return };
         let owner = serving.number;
-        let mut outputs = Vec::new();
-        for effect in serving.shard.take_effects() {
+        let outputs = match serving.shard.take_effects() {
+            Effects::Wallets(effects) => self.carry_out_all(node, shard, owner, effects),
+            Effects::Control(effects) => self.carry_out_all(node, shard, owner, effects),
+        };
+        self.hand_on(node, outputs.parts);
+        if let Some(catalog) = outputs.catalog {
+            self.show(node, &catalog);
+        }
+    }
+
+    fn carry_out_all<M: Simulated>(
+        &mut self,
+        node: usize,
+        shard: ShardId,
+        owner: u64,
+        effects: Vec<Effect<M, CallKey>>,
+    ) -> Outputs {
+        let mut outputs = Outputs::default();
+        for effect in effects {
             match effect {
                 Effect::Append { number, epoch, record } => self.append(node, shard, owner, number, epoch, record),
                 Effect::Fetch(needs) => {
-                    let fetch = <Wallets as Hosted>::fetch(self.store(self.life(node)), shard, needs);
-                    if let Some(serving) = self.nodes[node].seats[place].owner.serving() {
-                        serving.fetches.push(fetch);
+                    let fetch = M::fetch(self.store(self.life(node)), shard, needs);
+                    if let Some(serving) = self.nodes[node].seats[place_of(shard)].owner.serving() {
+                        M::keep(serving, fetch);
                     }
-                    self.is_dirty = true;
+                    self.dirty.insert((node, shard));
                 }
                 Effect::ReadBack(from) => self.read_back(node, shard, from),
-                Effect::Answer(key, outcomes) => self.answered(node, key, outcomes),
-                Effect::Output(outgoing) => outputs.extend(outgoing),
+                Effect::Answer(key, outcomes) => match M::outcomes(outcomes) {
+                    Outcomes::Wallets(outcomes) => self.answered(node, key, outcomes),
+                    Outcomes::Control(outcomes) => self.admin_answered(node, key, outcomes),
+                },
+                Effect::Output(output) => M::output(output, &mut outputs),
                 Effect::Stop(Stop::Lost(lost)) => {
                     self.end_owner(node, shard, &lost.to_string());
                     break;
@@ -173,8 +212,43 @@ impl World {
                 }
             }
         }
-        self.hand_on(node, outputs);
+        outputs
+    }
+}
+
+/// What the world has to know of a machine to serve it.
+trait Simulated: Hosted {
+    fn outcomes(outcomes: Vec<Self::Outcome>) -> Outcomes;
+
+    fn output(output: Self::Output, into: &mut Outputs);
+
+    fn keep(serving: &mut Serving, fetch: Fetching<Self>);
+}
+
+impl Simulated for Wallets {
+    fn outcomes(outcomes: Vec<WalletOutcome>) -> Outcomes {
+        Outcomes::Wallets(outcomes)
     }
 
-    // ---- the log ----
+    fn output(output: Outgoing, into: &mut Outputs) {
+        into.parts.extend(output);
+    }
+
+    fn keep(serving: &mut Serving, fetch: Fetching<Wallets>) {
+        serving.fetches.push(fetch);
+    }
+}
+
+impl Simulated for ControlMachine {
+    fn outcomes(outcomes: Vec<ControlOutcome>) -> Outcomes {
+        Outcomes::Control(outcomes)
+    }
+
+    fn output(output: Shown, into: &mut Outputs) {
+        into.catalog = Some(output.catalog);
+    }
+
+    fn keep(_serving: &mut Serving, _fetch: Fetching<ControlMachine>) {
+        unreachable!("the control shard has everything in memory");
+    }
 }

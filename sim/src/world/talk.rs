@@ -1,14 +1,21 @@
 //! Clients and relays: what travels between nodes.
 
+use largesse_engine::machine::Machine;
+use largesse_engine::shard::Shard;
+
 use super::*;
 
 impl World {
     pub(super) fn arrive(&mut self, life: Life, shard: ShardId, batch: Vec<Sent>) {
-        let place = usize::from(shard.index);
+        let place = place_of(shard);
         let last = self.truth.shard(shard).last();
         let is_alive = self.is_alive(life);
-        let serving = self.nodes[life.node].seats[place].owner.serving();
-        let Some(serving) = serving.filter(|serving| is_alive && !serving.shard.machine().is_full()) else {
+        let seat = &mut self.nodes[life.node].seats[place];
+        let is_draining = seat.is_draining;
+        let serving = seat.owner.serving().map(|serving| (serving.number, &mut serving.shard));
+        let serving = serving.and_then(|(owner, shard)| Some(owner).zip(shard.wallets()));
+        let is_open = |shard: &Shard<Wallets, CallKey>| is_alive && !is_draining && !shard.machine().is_full();
+        let Some((owner, serving)) = serving.filter(|(_, shard)| is_open(shard)) else {
             for sent in batch {
                 self.schedule(1_000, Event::Told { sent, outcome: None });
             }
@@ -17,16 +24,17 @@ impl World {
         self.numbers += 1;
         let key = self.numbers;
         let commands = batch.iter().map(|sent| (*sent.command).clone()).collect();
-        serving.shard.submit(key, commands);
+        serving.submit(key, commands);
         self.trace.note(self.now, || format!("n{} {shard} takes batch {key}: {}", life.node, told_of(&batch)));
-        self.batches.insert(key, Batch::Clients { shard, sent: batch, last });
+        self.batches.insert(key, Batch::Clients { shard, owner, sent: batch, last });
         self.pump(life.node, shard);
     }
 
     pub(super) fn answered(&mut self, node: usize, key: CallKey, outcomes: Vec<WalletOutcome>) {
         let batch = self.batches.remove(&key).expect("a batch is answered once");
         match batch {
-            Batch::Clients { shard, sent, last } => {
+            Batch::Admin { .. } => unreachable!("wallets are asked for no catalog"),
+            Batch::Clients { shard, sent, last, .. } => {
                 assert_eq!(sent.len(), outcomes.len(), "one outcome for each command");
                 for (sent, outcome) in sent.into_iter().zip(outcomes) {
                     self.trace.note(self.now, || format!("n{node} {shard} answers batch {key}: {outcome:?}"));
@@ -69,7 +77,7 @@ impl World {
 
     /// Where clients and relays think that a shard is served: mostly they are right.
     pub(crate) fn route(&mut self, shard: ShardId) -> Option<usize> {
-        let place = usize::from(shard.index);
+        let place = place_of(shard);
         let mut serving: Vec<(Epoch, usize)> = Vec::new();
         for (node, of) in self.nodes.iter_mut().enumerate() {
             if let Some(owner) = of.seats[place].owner.serving() {
@@ -116,6 +124,7 @@ impl World {
             return;
         }
         let parts = Accumulator::take(&mut relay.accumulator);
+        self.check_parts(&parts);
         self.trace.note(self.now, || {
             let told = |part: &CreditPart| format!("wallet-{} ({}, {}]", part.source, part.after, part.up_to);
             format!("n{node} sends to {destination}: {}", parts.iter().map(told).collect::<Vec<_>>().join(" "))
@@ -144,13 +153,14 @@ impl World {
         parts: Vec<CreditPart>,
         key: CallKey,
     ) {
-        let Some(serving) = self.nodes[to].seats[usize::from(destination.index)].owner.serving() else { return };
-        if serving.shard.machine().is_full() {
+        let serving = self.nodes[to].seats[place_of(destination)].owner.serving();
+        let Some(serving) = serving.and_then(|serving| serving.shard.wallets()) else { return };
+        if serving.machine().is_full() {
             return;
         }
         self.numbers += 1;
         let submitted = self.numbers;
-        serving.shard.submit(submitted, vec![WalletCommand::ApplyCredits(parts)]);
+        serving.submit(submitted, vec![WalletCommand::ApplyCredits(parts)]);
         self.batches.insert(submitted, Batch::Relay { to: from, key, destination });
         self.pump(to, destination);
     }
@@ -175,8 +185,9 @@ impl World {
             self.trace.note(self.now, || {
                 format!("n{} hears: {destination} has {source} up to {}", to.node, answer.watermark)
             });
-            if let Some(serving) = self.nodes[to.node].seats[usize::from(source.index)].owner.serving() {
-                serving.shard.signal(AcknowledgedBy { destination: destination.index, answer }, now);
+            let serving = self.nodes[to.node].seats[place_of(source)].owner.serving();
+            if let Some(serving) = serving.and_then(|serving| serving.shard.wallets()) {
+                serving.signal(AcknowledgedBy { destination: destination.index, answer }, now);
                 self.pump(to.node, source);
             }
         }

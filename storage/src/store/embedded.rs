@@ -89,15 +89,26 @@ impl EmbeddedStore {
         options: StoreOptions,
     ) -> Result<EmbeddedStore, OpenError> {
         let identity = Identity::new(ledger, shape);
-        let tables = Tables::open(folder, &identity, &options)?;
-        let state = RwLock::new(State::Open(tables));
-        let shared = Arc::new(Shared { folder: folder.into(), identity, options, state });
         let (jobs, queue) = mpsc::channel(JOBS_MAX);
-        let writer = Writer::new(shared.clone());
-        let writer = std::thread::Builder::new()
-            .name("store-writer".into())
-            .spawn(move || writer.run(queue))
-            .map_err(|error| OpenError::from_io(folder.into(), &error))?;
+        let (tell, opened) = std::sync::mpsc::sync_channel(1);
+        let place = folder.to_path_buf();
+        // Opened by the writer's own thread: the library's threads give way as the thread does that starts them.
+        let run = move || {
+            give_way();
+            let opened = Tables::open(&place, &identity, &options).map(|tables| {
+                let state = RwLock::new(State::Open(tables));
+                Arc::new(Shared { folder: place, identity, options, state })
+            });
+            let writer = opened.as_ref().ok().map(|shared| Writer::new(shared.clone()));
+            // Nobody can have stopped waiting for it.
+            let _ = tell.send(opened);
+            if let Some(writer) = writer {
+                writer.run(queue);
+            }
+        };
+        let failed = |error| OpenError::from_io(folder.into(), &error);
+        let writer = std::thread::Builder::new().name("store-writer".into()).spawn(run).map_err(failed)?;
+        let shared = opened.recv().map_err(std::io::Error::other).map_err(failed)??;
         let long_reads = Arc::new(Semaphore::new(LONG_READS_MAX));
         Ok(EmbeddedStore { shared, jobs: Some(jobs), writer: Some(writer), long_reads })
     }
@@ -130,6 +141,13 @@ impl EmbeddedStore {
         });
         task.await.map_err(|error| StoreError::Damaged(format!("a read ended early: {error}")))?
     }
+}
+
+/// Moving rows into the store is what nobody waits for, so it leaves the processor to those whom somebody waits for.
+fn give_way() {
+    const NICENESS: i32 = 10;
+    // Where it is not allowed the store is as urgent as everything else: slower for callers, and never wrong.
+    let _refused = rustix::process::setpriority_process(None, NICENESS);
 }
 
 impl Drop for EmbeddedStore {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use largesse_engine::codec;
 use largesse_engine::event_id::EventId;
+use largesse_engine::sabotage::{self, Rule};
 use largesse_engine::store::{
     BalanceRow, Checkpoint, FlushBatch, HistorySlot, Page, ReceivedEntry, ReceivedQuery, ReceivedRow, SentQuery, Store,
     StoreError, StoredEvent,
@@ -204,8 +205,9 @@ fn read_cursor<Place: bincode::Decode<()>>(cursor: Option<&Bytes>, owner: Owner)
 fn cut<Place: bincode::Encode, T>(mut found: Vec<(Place, T)>, limit: usize, owner: Owner) -> Page<T> {
     let limit = limit.clamp(1, PAGE_ITEMS_MAX);
     let is_more = found.len() > limit;
-    found.truncate(limit);
+    // One more than the page shows: the next page then begins behind an item that nobody saw.
+    found.truncate(if sabotage::is(Rule::PagesWithoutGaps) { limit + 1 } else { limit });
     let last = found.last().filter(|_| is_more);
     let next = last.map(|(place, _)| Bytes::from(codec::encode(&(owner, place))));
-    Page { items: found.into_iter().map(|(_, item)| item).collect(), next }
+    Page { items: found.into_iter().take(limit).map(|(_, item)| item).collect(), next }
 }

@@ -100,6 +100,10 @@ impl ListStore {
         rows.balances.iter().filter(|((of, held, _), _)| (*of, *held) == (shard, user)).map(|(_, row)| *row).collect()
     }
 
+    pub fn put_balance(&self, shard: ShardId, row: BalanceRow) {
+        self.0.lock().unwrap().balances.insert((shard, row.user, row.asset), row);
+    }
+
     pub fn receipt(&self, shard: ShardId, user: UserId, id: EventId) -> Option<StoredEvent> {
         self.0.lock().unwrap().events.get(&(shard, user, id)).cloned()
     }

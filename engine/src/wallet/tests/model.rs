@@ -225,7 +225,7 @@ impl Run {
                     points: Amount::new(*points).filter(|points| !points.is_zero()).map(|points| (POINT, points)),
                 });
                 let gift = SendGift { said, resolved, deadline: NEVER, trace: None };
-                (UserId(*sender), WalletCommand::SendGift(Box::new(gift)))
+                (UserId(*sender), WalletCommand::SendGift(gift))
             }
             Ask::Recharge { user, amount, transaction } => {
                 let said = RechargeSaid {

@@ -5,9 +5,10 @@ use expect_test::expect;
 use crate::log::Fencing;
 use crate::record::encode_claim;
 use crate::relay::Acknowledged;
-use crate::units::Seq;
+use crate::store::BalanceRow;
+use crate::units::{Amount, Seq};
 use crate::wallet::tests::disk::claim;
-use crate::wallet::tests::script::{Teller, check};
+use crate::wallet::tests::script::{COIN, Teller, check, user};
 use crate::wallet::tests::world::Setup;
 use crate::wallet::wallets::{AcknowledgedBy, WalletLimits};
 
@@ -49,6 +50,26 @@ fn an_owner_that_proves_to_be_the_owner_halts_on_a_contradiction() {
         wallet-0 stops: wallet-1 has applied wallet-0 up to event 50, which ends at 1: the log lost records
     "#]]
     .assert_eq(&teller.told);
+}
+
+#[test]
+fn an_owner_that_reads_a_row_of_the_next_owners_events_was_replaced_unless_it_proves_otherwise() {
+    for spends in ["gift g1 gus x1 @900 > ann", "move m1 gus coin:900 > ann:coin:900"] {
+        let mut teller = Teller::new(anyone_appends());
+        teller.run("recharge t1 ann 10");
+        // The next owner's event 1 was another one.
+        let (amount, seq) = (Amount::new(1_000).unwrap(), Seq(1));
+        let row = BalanceRow { user: user(teller.world.shape, "gus"), asset: COIN, amount, seq };
+        teller.world.store.put_balance(teller.world.hosts[0].id, row);
+        teller.run(&format!("hold log; {spends}"));
+        teller.world.hosts[0].log.put(&encode_claim(claim(9)));
+        teller.run("go log");
+        expect![[r#"
+            t1 ok: event 1, total 10, balance 10
+            wallet-0 stops: another owner claimed the shard at 2
+        "#]]
+        .assert_eq(&teller.told);
+    }
 }
 
 #[test]

@@ -213,7 +213,7 @@ impl Teller {
                 let resolved = self.resolve(&said, words);
                 let sender = said.sender;
                 let gift = SendGift { said, resolved, deadline: by, trace: None };
-                (sender, words[1].into(), WalletCommand::SendGift(Box::new(gift)))
+                (sender, words[1].into(), WalletCommand::SendGift(gift))
             }
             "move" => {
                 let said = self.transfer_said(words);

@@ -229,11 +229,11 @@ fn a_receipt_that_was_read_before_the_window_let_go_is_asked_for_again() {
     setup.wallets.window = WindowLimits { bytes_max: 1 << 20, age_millis: 10 };
     let mut teller = Teller::new(setup);
     teller.run("recharge t1 ann 10; gift v4a ann x1 @1 > gus; hold store; gift v4b ann x1 @1 > gus");
-    // The store is read for `v4b` now: there is nothing. Before the answer is here a generation is flushed and leaves the
+    // The store is read for `v4b` now: there is nothing. Before the answer is here a pane is flushed and leaves the
     // window; for all that memory can tell, the id was in it.
     let need = teller.world.hosts[0].fetches[0].clone();
     let stale = teller.world.look_up(0, &need);
-    teller.run("flush 0; clock 100; tick 0; say the old answer comes");
+    teller.run("flush 0; clock 5000; tick 0; say the old answer comes");
     teller.world.hosts[0].fetches.clear();
     teller.world.hosts[0].shard.arrived(&need, Some(stale));
     teller.run("say it is asked for again");
@@ -302,7 +302,7 @@ fn a_wallet_leaves_memory_only_when_it_is_flushed_and_nobody_waits_for_it() {
 #[test]
 fn a_full_window_says_so_until_the_store_has_taken_some() {
     let mut setup = Setup::default();
-    setup.wallets.window = WindowLimits { bytes_max: 2_000, age_millis: 1_000_000 };
+    setup.wallets.window = WindowLimits { bytes_max: 1_500, age_millis: 1_000_000 };
     let mut teller = Teller::new(setup);
     let is_full = |teller: &Teller| teller.world.hosts[0].shard.machine().is_full();
     for number in 0..40 {

@@ -1,11 +1,11 @@
 //! What the window remembers, lets go, and is sure of.
 
-use crate::codec;
+use crate::codec::{self, Few};
 use crate::event_id::EventId;
 use crate::units::{Amount, AssetId, Seq, Time, UserId};
-use crate::wallet::command::RechargeSaid;
-use crate::wallet::event::{Channel, Recharged, WalletEvent};
-use crate::wallet::window::{ID_AHEAD_MILLIS, Window, WindowLimits};
+use crate::wallet::command::{RechargeSaid, TransferCredit, TransferSaid};
+use crate::wallet::event::{Channel, Recharged, Transferred, WalletEvent};
+use crate::wallet::window::{Window, WindowLimits};
 
 const ANN: UserId = UserId(1);
 
@@ -37,9 +37,23 @@ fn id_of(time: u64) -> EventId {
     EventId::v7(Time(time), [1; 10])
 }
 
+/// Event `seq`, whose id has a time; every event is the same otherwise.
+fn remember_timed(window: &mut Window, seq: u64, at: u64, id: EventId) {
+    let encoded = codec::encode(&gift(id));
+    window.remember(ANN, id, Seq(seq), Time(at), &encoded);
+}
+
+fn gift(id: EventId) -> WalletEvent {
+    let (user, asset) = (ANN, AssetId(1));
+    let said = TransferSaid { id, key: None, user, debits: Few::default(), credits: Few::default(), reference: None };
+    let credits = [TransferCredit { user, asset, amount: Amount::ZERO }].into_iter().collect();
+    let said = TransferSaid { credits, ..said };
+    WalletEvent::Transferred(Transferred { said, debited: Few::default(), credited: Few::default(), trace: None })
+}
+
 #[test]
-fn events_are_found_across_generations_as_they_were() {
-    // A generation holds 4 KiB here, and a new one begins every 15 s.
+fn events_are_found_across_panes_as_they_were() {
+    // A pane holds 64 KiB here and spans about a second.
     let mut window = window(1 << 20, 1_000_000);
     for seq in 1..=500 {
         remember(&mut window, seq, seq * 1_000);
@@ -52,6 +66,34 @@ fn events_are_found_across_generations_as_they_were() {
 }
 
 #[test]
+fn ids_with_a_time_are_found_whatever_their_order() {
+    let mut window = window(256 << 10, 1_000_000);
+    // Clocks of clients differ by minutes, and many ids fall into one second.
+    let id =
+        |number: u64| EventId::v7(Time(500_000 + number * 7919 % 200_000), [u8::try_from(number % 251).unwrap(); 10]);
+    for number in 1..=1_000 {
+        remember_timed(&mut window, number, 700_000, id(number));
+    }
+    for number in 1..=1_000 {
+        assert_eq!(window.find(ANN, id(number)).map(|found| found.seq), Some(Seq(number)));
+    }
+    assert!(window.find(ANN, id(1_001)).is_none());
+    // Those of one second fill more than one pane.
+    let crowded = |number: u64| {
+        EventId::v7(
+            Time(800_000),
+            [u8::try_from(number / 251).unwrap(), u8::try_from(number % 251).unwrap(), 0, 0, 0, 0, 0, 0, 0, 0],
+        )
+    };
+    for number in 0..1_000 {
+        remember_timed(&mut window, 1_001 + number, 800_000, crowded(number));
+    }
+    for number in 0..1_000 {
+        assert_eq!(window.find(ANN, crowded(number)).map(|found| found.seq), Some(Seq(1_001 + number)));
+    }
+}
+
+#[test]
 fn an_id_is_certain_only_with_a_time_above_the_floor() {
     let window = Window::new(WindowLimits { bytes_max: 1, age_millis: 1 }, Time(500), 1);
     assert!(!window.is_certain(id_of(500)));
@@ -60,33 +102,60 @@ fn an_id_is_certain_only_with_a_time_above_the_floor() {
 }
 
 #[test]
-fn a_generation_that_leaves_raises_the_floor_by_what_its_ids_may_be_ahead() {
+fn a_pane_that_leaves_raises_the_floor_to_the_end_of_its_span() {
     let mut window = window(1 << 20, 1_000);
-    remember(&mut window, 1, 100_000);
-    remember(&mut window, 2, 101_000);
-    remember(&mut window, 3, 200_000);
-    window.evict(Seq(3), Time(102_000));
-    assert_eq!((window.floor(), window.evictions()), (Time::ZERO, 0), "its age is that of its last event");
-    window.evict(Seq(3), Time(102_001));
-    assert_eq!((window.floor(), window.evictions()), (Time(101_000 + ID_AHEAD_MILLIS), 1));
-    assert_eq!((find(&window, 1), find(&window, 2)), (None, None));
-    assert_eq!(find(&window, 3), Some((Seq(3), Time(200_000))));
-    remember(&mut window, 4, 216_000);
-    assert_eq!(find(&window, 4), Some((Seq(4), Time(216_000))), "after others have left");
+    let (one, two, three) = (id_of(100 << 10), id_of((100 << 10) + 1_023), id_of(200 << 10));
+    remember_timed(&mut window, 1, 150 << 10, one);
+    remember_timed(&mut window, 2, 150 << 10, two);
+    remember_timed(&mut window, 3, 150 << 10, three);
+    let end = (100 << 10) + 1_023;
+    window.evict(Seq(3), Time(end + 1_000));
+    assert_eq!((window.floor(), window.evictions()), (Time::ZERO, 0), "its age is that of its latest id");
+    window.evict(Seq(3), Time(end + 1_001));
+    assert_eq!((window.floor(), window.evictions()), (Time(end), 1));
+    assert!(!window.contains(ANN, one) && !window.contains(ANN, two));
+    assert!(window.contains(ANN, three));
+    assert!(!window.is_certain(two) && window.is_certain(id_of(end + 1)));
 }
 
 #[test]
-fn nothing_leaves_before_the_store_has_all_of_its_generation() {
+fn an_id_below_the_floor_is_found_by_the_time_of_its_event() {
     let mut window = window(1 << 20, 1_000);
     remember(&mut window, 1, 100_000);
-    remember(&mut window, 2, 101_000);
+    window.evict(Seq(1), Time(300_000));
+    assert!(window.floor() > Time(100_000));
+    let late = id_of(50_000);
+    remember_timed(&mut window, 2, 300_000, late);
+    assert_eq!(window.find(ANN, late).map(|found| found.seq), Some(Seq(2)));
+    window.evict(Seq(2), Time(300_500));
+    assert!(window.contains(ANN, late), "it is remembered as long as its event is young");
+    window.evict(Seq(2), Time(400_000));
+    assert!(!window.contains(ANN, late));
+    assert_eq!(window.bytes(), 0, "what came in went out");
+}
+
+#[test]
+fn nothing_leaves_before_the_store_has_all_of_its_pane() {
+    let mut window = window(1 << 20, 1_000);
+    remember(&mut window, 1, 100_000);
+    remember(&mut window, 2, 100_001);
     window.evict(Seq(1), Time(900_000));
     assert!(find(&window, 1).is_some());
     assert_eq!(window.floor(), Time::ZERO);
 }
 
 #[test]
-fn too_many_bytes_push_flushed_generations_out_early_and_are_counted_exactly() {
+fn one_that_has_to_stay_holds_up_no_other() {
+    let mut window = window(1 << 20, 1_000);
+    remember_timed(&mut window, 2, 200_000, id_of(100_000));
+    remember_timed(&mut window, 1, 200_000, id_of(150_000));
+    window.evict(Seq(1), Time(900_000));
+    assert!(window.contains(ANN, id_of(100_000)) && !window.contains(ANN, id_of(150_000)));
+    assert!(window.floor() >= Time(150_000), "the store has to be asked for what has left");
+}
+
+#[test]
+fn too_many_bytes_push_flushed_panes_out_early_and_are_counted_exactly() {
     let mut window = window(64 << 10, 1_000_000);
     for seq in 1..=2_000 {
         remember(&mut window, seq, 1_000);
@@ -103,7 +172,7 @@ fn too_many_bytes_push_flushed_generations_out_early_and_are_counted_exactly() {
 }
 
 #[test]
-fn an_event_larger_than_a_generation_has_one_of_its_own() {
+fn an_event_larger_than_a_pane_has_one_of_its_own() {
     let mut window = window(4 << 10, 1_000_000);
     let mut event = Recharged { said: said(1), balance: Amount::ZERO, trace: None };
     event.said.transaction = "x".repeat(20_000).into();

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use largesse_engine::units::ShardId;
@@ -27,6 +28,8 @@ use crate::folder::{FolderError, sync_dir, write_atomically};
 #[derive(Debug)]
 pub(super) struct Keeper {
     state: Mutex<State>,
+    /// Room in the prepared segment, for those who only want to know that.
+    prepared_bytes: AtomicU64,
     changed: Condvar,
 }
 
@@ -56,8 +59,9 @@ impl Keeper {
     pub fn new(prepared: Option<Arc<Segment>>, last_limit: u64) -> Keeper {
         let next_base = prepared.as_ref().map_or(last_limit, |segment| segment.limit());
         // What a crash kept from being deleted is looked for at the start.
+        let prepared_bytes = prepared.as_ref().map_or(0, |segment| segment.room()).into();
         let state = State { prepared, next_base, wants_reclaim: true, ..State::default() };
-        Keeper { state: Mutex::new(state), changed: Condvar::new() }
+        Keeper { state: Mutex::new(state), prepared_bytes, changed: Condvar::new() }
     }
 
     /// Closes the current segment and goes on in the next, waiting for it if need be. The error says why there is none;
@@ -67,6 +71,7 @@ impl Keeper {
         let asked_at = state.attempts;
         loop {
             if let Some(next) = state.prepared.take() {
+                self.prepared_bytes.store(0, Ordering::Release);
                 // Under the lock, so that the keeper counts it in when it prepares the one after.
                 lock(&segments.by_base).insert(next.base, next.clone());
                 // All of the one just closed may have been given up already.
@@ -88,7 +93,7 @@ impl Keeper {
     }
 
     pub fn prepared_bytes(&self) -> u64 {
-        lock(&self.state).prepared.as_ref().map_or(0, |segment| segment.size - SEGMENT_HEADER_BYTES)
+        self.prepared_bytes.load(Ordering::Acquire)
     }
 
     pub fn reclaim(&self) {
@@ -156,6 +161,7 @@ impl Keeper {
         match result {
             Ok(segment) => {
                 state.next_base = segment.limit();
+                self.prepared_bytes.store(segment.room(), Ordering::Release);
                 state.prepared = Some(segment);
                 state.stuck = None;
             }

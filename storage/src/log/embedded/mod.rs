@@ -343,11 +343,14 @@ impl Logs for EmbeddedLogs {
 
     fn room(&self) -> LogRoom {
         let shared = &self.shared;
-        let free = shared.free.load(Ordering::Acquire);
-        let is_tight = free + shared.keeper.prepared_bytes() < shared.options.reserve_bytes
-            || shared.has_failed.load(Ordering::Acquire);
-        let bytes_used = shared.segments.allocated().saturating_sub(free);
-        LogRoom { bytes_used, bytes_max: shared.options.bytes_max, is_tight }
+        let bytes_used = shared.segments.allocated().saturating_sub(shared.free.load(Ordering::Acquire));
+        LogRoom { bytes_used, bytes_max: shared.options.bytes_max, is_tight: self.is_tight() }
+    }
+
+    fn is_tight(&self) -> bool {
+        let shared = &self.shared;
+        let free = shared.free.load(Ordering::Acquire) + shared.keeper.prepared_bytes();
+        free < shared.options.reserve_bytes || shared.has_failed.load(Ordering::Acquire)
     }
 }
 

@@ -12,6 +12,9 @@ use largesse_engine::ledger::LedgerName;
 use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader, size};
 use crate::folder::{FolderError, sync_dir};
 
+/// Zeros that are written to a new segment before the disk has them.
+const ZEROED_AT_ONCE: usize = 2 << 20;
+
 #[derive(Debug)]
 pub(super) struct Segment {
     pub base: u64,
@@ -51,7 +54,11 @@ impl Segment {
         let write = || {
             let mut file = File::options().create(true).truncate(true).read(true).write(true).open(&new)?;
             file.write_all(&header.encode())?;
-            write_zeros(&file, SEGMENT_HEADER_BYTES, bytes)?;
+            // In small steps: a sync of the log that meets all of it at once would wait for all of it.
+            for step in (SEGMENT_HEADER_BYTES..bytes).step_by(ZEROED_AT_ONCE) {
+                write_zeros(&file, step, bytes.min(step + ZEROED_AT_ONCE as u64))?;
+                file.sync_data()?;
+            }
             file.sync_all()?;
             std::fs::rename(&new, &path)?;
             Segment::new(base, bytes, path.clone(), file)
@@ -79,6 +86,11 @@ impl Segment {
     /// Position of the first batch.
     pub fn start(&self) -> u64 {
         self.base + SEGMENT_HEADER_BYTES
+    }
+
+    /// Bytes for batches.
+    pub fn room(&self) -> u64 {
+        self.size - SEGMENT_HEADER_BYTES
     }
 
     /// Base of the next segment.

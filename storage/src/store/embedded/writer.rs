@@ -8,7 +8,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fjall::{Keyspace, OwnedWriteBatch, PersistMode};
 use largesse_engine::store::{BalanceRow, Checkpoint, FlushBatch, ReceivedRow, SentRow, StoreError};
@@ -22,6 +22,9 @@ use super::{Shared, values};
 
 /// Most batches behind one sync.
 const GROUP_MAX: usize = 16;
+/// Syncs follow each other no closer than this, unless a group is full: the log shares the disk, and its syncs are those
+/// that somebody waits for.
+const SYNC_PAUSE: Duration = Duration::from_millis(20);
 
 pub enum Job {
     Write(Box<FlushBatch>, oneshot::Sender<Result<(), StoreError>>),
@@ -64,8 +67,19 @@ impl Writer {
 
     pub fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         let mut group = Vec::with_capacity(GROUP_MAX);
+        let mut served = None::<Instant>;
         while jobs.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
+            let pause = served.map_or(Duration::ZERO, |served| SYNC_PAUSE.saturating_sub(served.elapsed()));
+            if group.len() < GROUP_MAX && !pause.is_zero() {
+                std::thread::sleep(pause);
+                while group.len() < GROUP_MAX
+                    && let Ok(job) = jobs.try_recv()
+                {
+                    group.push(job);
+                }
+            }
             self.serve(&mut group);
+            served = Some(Instant::now());
         }
     }
 
