@@ -146,9 +146,12 @@ fn help(code: &str, problem: &Value, key: Option<&str>) -> Option<String> {
 
 /// An address as people write it, as a base for paths.
 fn address(text: &str) -> Result<String, Failure> {
-    let text = text.trim_end_matches('/');
-    let has_scheme = text.starts_with("http://") || text.starts_with("https://");
-    let base = if has_scheme { text.to_owned() } else { format!("http://{text}") };
+    let (scheme, host) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+        (_, Some(host)) => ("https", host),
+        (Some(host), None) => ("http", host),
+        (None, None) => ("http", text),
+    };
+    let base = format!("{scheme}://{}", host.trim_end_matches('/'));
     match reqwest::Url::parse(&base) {
         Ok(url) if url.has_host() => Ok(base),
         Ok(_) | Err(_) => Err(Failure::usage(format_args!("`{text}` is not an address"))

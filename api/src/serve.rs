@@ -23,7 +23,8 @@ pub struct ConnectionLimits {
     pub connections_max: usize,
     /// How long the head of a request may take, and how long a connection may idle. Default: 30 s.
     pub head_timeout: Duration,
-    /// Largest head of a request, and what a connection reads ahead. Default: 64 KiB.
+    /// What a connection reads ahead. A head that has not ended by then is refused, so none is larger than twice this.
+    /// Default: 64 KiB.
     pub head_bytes_max: usize,
     /// How long requests under way may take once the server stops. Default: 10 s.
     pub drain_timeout: Duration,

@@ -11,10 +11,10 @@ use crate::output::{self, Format, text};
 
 const EXAMPLES: &str = "\
 Examples:
-  largesse key create shop --scope recharges --scope read --reason \"the web shop\"
+  largesse key create shop --scope recharges --scope read --reason opening
   largesse key create backend --scope all --signing
   largesse key list
-  largesse key revoke shop --reason \"rolled over\"";
+  largesse key revoke shop --reason leaked";
 
 /// Make, list and revoke keys of services.
 #[derive(Debug, Subcommand)]

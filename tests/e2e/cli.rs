@@ -46,7 +46,7 @@ async fn a_key_that_was_made_survives_a_restart_and_its_revocation_does_too() {
     server.kill();
 
     let server = Launch::dev(data).ready().await;
-    let get = |key: &str| run(data, &format!("account get 3001 --service-key {key}"));
+    let get = |key: &str| run(data, &format!("account get 2001 --service-key {key}"));
     assert!(get(&shop).status.success());
     let refused = get(other.trim());
     let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();

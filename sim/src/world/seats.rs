@@ -1,6 +1,5 @@
 //! Owners and flushers of one node: their recovery, their work, and what they ask to be done.
 
-use largesse_engine::catalog::Catalog;
 use largesse_engine::control::{ControlMachine, ControlOutcome, Shown};
 use largesse_engine::node::actor::{Fetching, Hosted};
 use largesse_engine::wallet::outbox::Outgoing;
