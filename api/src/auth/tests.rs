@@ -296,7 +296,7 @@ async fn published_keys_roll_over() {
     auth.tokens().key_wanted().await;
 
     let (one, two) = (jwk(&rsa, Algorithm::RS256, "one"), jwk(&ec, Algorithm::ES256, "two"));
-    auth.tokens().replace_published(published(&[one.clone()]).unwrap()).unwrap();
+    auth.tokens().replace_published(published(std::slice::from_ref(&one)).unwrap()).unwrap();
     assert_eq!((ask(&auth, &by_rsa), ask(&auth, &by_ec)), (VIEWER, REFUSED));
     // The new one beside the previous one, then alone.
     auth.tokens().replace_published(published(&[two.clone(), one]).unwrap()).unwrap();
@@ -321,7 +321,7 @@ fn only_keys_that_can_verify_are_taken_from_a_document() {
     let secret = json!({ "kty": "oct", "k": "c2VjcmV0", "alg": "HS256", "kid": "s" });
     let short = json!({ "kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "r" });
     for bad in [secret, short, with("use", "enc".into()), with("alg", "ES384".into()), json!({}), json!(7)] {
-        assert_eq!(published(&[bad.clone()]).err(), Some(JwksError::Empty), "{bad}");
+        assert_eq!(published(std::slice::from_ref(&bad)).err(), Some(JwksError::Empty), "{bad}");
         assert_eq!(published(&[bad, good.clone()]).unwrap().len(), 1);
     }
     assert_eq!(published(&vec![good.clone(); 17]).err(), Some(JwksError::TooMany(17)));
