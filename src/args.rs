@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{account, audit, bench, catalog, config, dev, gift, log, serve, token};
+use crate::command::{account, audit, bench, catalog, config, dev, gift, key, log, serve, token};
 use crate::output::Format;
 
 const VERSION: &str =
@@ -37,6 +37,8 @@ pub enum Command {
     Config(config::Config),
     #[command(subcommand)]
     Token(token::Token),
+    #[command(subcommand)]
+    Key(key::Key),
     #[command(subcommand)]
     Gift(gift::Gift),
     #[command(subcommand)]

@@ -5,10 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
+use largesse_api::auth::scopes::Scopes;
 use largesse_api::auth::{AuthOptions, NamedKey, TokenAlgorithm, TokenKey};
+use largesse_api::cors::CorsOptions;
+use largesse_api::rates::{Rate, RateOptions};
+use largesse_api::room_pass::RoomPassOptions;
 use largesse_api::state::Phase;
 use largesse_api::{ApiOptions, ApiState, ConnectionLimits, admin_router, public_router, serve_with};
-use largesse_config::{Algorithm, AuthConfig, Config, LogKind, StoreKind, ViewerKey};
+use largesse_config::{Algorithm, AuthConfig, Config, KeySource, LogKind, RateLimit, StoreKind, ViewerKey};
 use largesse_engine::accumulator::AccumulatorLimits;
 use largesse_engine::clock::{SteadyClock, SystemClock};
 use largesse_engine::flush::FlushLimits;
@@ -29,6 +34,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::exit::Failure;
+use crate::jwks::Published;
+use crate::payments;
 
 /// A process that serves.
 pub struct Running {
@@ -39,6 +46,9 @@ pub struct Running {
     state: ApiState,
     doors: Vec<JoinHandle<std::io::Result<()>>>,
     stop: watch::Sender<bool>,
+    stop_notice: Duration,
+    /// Looks after the keys that viewers' issuer publishes.
+    published: Option<JoinHandle<()>>,
     signals: Signals,
 }
 
@@ -53,6 +63,8 @@ pub fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), F
 pub async fn start(config: &Config) -> Result<Running, Failure> {
     let metrics = largesse_api::metrics::install().map_err(Failure::new)?;
     let auth = auth_options(&config.auth)?;
+    let published = Published::new(&config.auth.viewer)?;
+    let options = api_options(config, auth)?;
     let ledger: LedgerName = config.ledger.name.parse().map_err(Failure::new)?;
     let shape = LedgerShape::new(config.ledger.wallet_shards);
     let folder = DataFolder::open(&config.data.dir, &ledger, shape).map_err(Failure::new)?;
@@ -72,7 +84,11 @@ pub async fn start(config: &Config) -> Result<Running, Failure> {
     let clock = Arc::new(SteadyClock::new(SystemClock));
     let node = Node::start(node_options(config, shape), logs.clone(), Arc::new(store), clock).await;
     let node = node.map_err(Failure::new)?;
-    let state = ApiState::new(node.service(), api_options(config, auth), metrics).map_err(Failure::new)?;
+    let state = ApiState::new(node.service(), options, metrics).map_err(Failure::new)?;
+    let published = match published {
+        Some(published) => Some(published.start(state.clone()).await?),
+        None => None,
+    };
     state.readiness.also_ask(node.readiness());
     let (stop, _) = watch::channel(false);
     let limits = ConnectionLimits {
@@ -98,6 +114,8 @@ pub async fn start(config: &Config) -> Result<Running, Failure> {
         state,
         doors: doors.into(),
         stop,
+        stop_notice: config.http.stop_notice,
+        published,
         signals: Signals::listen()?,
     })
 }
@@ -127,6 +145,12 @@ impl Running {
     async fn end(self) {
         tracing::info!("stopping: finishing what was admitted");
         self.state.readiness.set(Phase::Draining);
+        // Whoever comes now is told to try again elsewhere; without this he would meet a closed port.
+        tokio::time::sleep(self.stop_notice).await;
+        if let Some(published) = self.published {
+            published.abort();
+            let _aborted = published.await;
+        }
         self.stop.send_replace(true);
         for door in self.doors {
             if let Ok(Err(error)) = door.await {
@@ -226,18 +250,33 @@ fn node_options(config: &Config, shape: LedgerShape) -> NodeOptions {
     }
 }
 
-fn api_options(config: &Config, auth: AuthOptions) -> ApiOptions {
-    ApiOptions {
+fn api_options(config: &Config, auth: AuthOptions) -> Result<ApiOptions, Failure> {
+    let rate = |limit: Option<RateLimit>| limit.map(|RateLimit { requests, per }| Rate { requests, per });
+    let limits = &config.limits;
+    let pass = &config.auth.room_pass;
+    let secret = pass.source().map(KeySource::read).transpose().map_err(Failure::new)?;
+    let origin = |origin: &String| HeaderValue::from_str(origin).map_err(Failure::new);
+    Ok(ApiOptions {
         auth,
+        rates: RateOptions {
+            user: rate(limits.per_user),
+            key: rate(limits.per_key),
+            address: rate(limits.per_address),
+            tracked_max: limits.tracked_max,
+            proxies: limits.proxies,
+        },
+        room_pass: secret.map(|secret| RoomPassOptions { secret: secret.expose().into(), ttl: pass.ttl }),
+        cors: CorsOptions { origins: config.http.origins.iter().map(origin).collect::<Result<_, _>>()? },
+        payments: payments::options(&config.recharge)?,
         body_bytes_max: config.http.body_bytes_max.as_usize(),
         catalog_bytes_max: config.http.catalog_bytes_max.as_usize(),
         request_timeout: config.http.deadline + config.http.answer_patience,
         ..ApiOptions::default()
-    }
+    })
 }
 
 /// Reads every key from where it is; one that cannot be read refuses to start.
-fn auth_options(auth: &AuthConfig) -> Result<AuthOptions, Failure> {
+pub fn auth_options(auth: &AuthConfig) -> Result<AuthOptions, Failure> {
     let mut options = AuthOptions {
         issuer: auth.viewer.issuer.clone(),
         audience: auth.viewer.audience.clone(),
@@ -250,7 +289,11 @@ fn auth_options(auth: &AuthConfig) -> Result<AuthOptions, Failure> {
     for service in &auth.service_keys {
         if let Some(source) = service.source() {
             let key = source.read().map_err(Failure::new)?;
-            options.service_keys.push(NamedKey::new(&service.name, key.expose()));
+            let scopes = service.scopes.as_ref().map(|scopes| Scopes::parse(scopes.iter().map(String::as_str)));
+            let scopes = scopes.unwrap_or(Ok(Scopes::ALL)).map_err(|unknown| {
+                Failure::new(format_args!("auth.service-keys: `{}`: there is no scope `{unknown}`", service.name))
+            })?;
+            options.service_keys.push(NamedKey::new(&service.name, key.expose()).with_scopes(scopes));
         }
     }
     if let Some(source) = auth.admin_key() {
@@ -268,7 +311,7 @@ fn token_key(key: &ViewerKey) -> Result<Option<TokenKey>, Failure> {
     };
     let Some(source) = key.source() else { return Ok(None) };
     let material = source.read().map_err(Failure::new)?.expose().as_bytes().to_vec();
-    Ok(Some(TokenKey { kid: None, algorithm, material }))
+    Ok(Some(TokenKey { kid: None, algorithm, material: material.into() }))
 }
 
 fn millis(span: Duration) -> u64 {

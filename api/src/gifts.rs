@@ -19,6 +19,7 @@ use crate::extract::{JsonBytes, KeyPath, Params, Public, RoomPath, caller_key, p
 use crate::problem::{Extras, Problem};
 use crate::receipts;
 use crate::refusals;
+use crate::room_pass;
 use crate::state::ApiState;
 use crate::trace::Trace;
 use crate::wire::{Id, Whole};
@@ -69,6 +70,7 @@ async fn send_parsed(
 ) -> Result<Response, Problem> {
     let body: GiftBody<'_> = parse_json(body)?;
     let sender = sender_of(caller, body.sender.map(Id::user))?;
+    room_pass::check(state.options.room_pass.as_ref(), caller, room, headers, || state.service.clock.now())?;
     let key = caller_key(headers, body.event_id.as_deref())?;
     let count = body.count.number("count")?;
     let price_seen = body.price_seen.map(|price| price.amount("price_seen")).transpose()?;
@@ -81,7 +83,7 @@ async fn send_parsed(
     let view = state.service.control.view();
     match sent {
         Ok(receipt) => {
-            state.gift_meter.applied(receipt.applied.replayed);
+            state.gift_meter.applied(&receipt.applied, &view.catalog);
             Ok(receipts::of_gift(&receipt, &view.catalog))
         }
         Err(error) => Err(refusals::of_service(error, &view.catalog, |time| poll(caller, sender, id, time))),

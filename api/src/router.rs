@@ -5,36 +5,45 @@ use std::sync::Arc;
 use axum::Router;
 use axum::handler::Handler;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 
 use crate::edge::{self, RouteEdge};
 use crate::error::ErrorCode;
 use crate::metrics::RouteMeter;
 use crate::problem::Problem;
 use crate::state::ApiState;
-use crate::{assets, balances, catalog, gifts, history, ops, recharges};
+use crate::{assets, balances, callbacks, catalog, gifts, history, keys, ops, recharges, room_pass};
 
 /// What viewers and services reach.
 pub fn public_router(state: ApiState) -> Router {
     let routes = Routes::new(&state)
         .add("/v1/rooms/{room}/gifts", post(gifts::send))
         .add("/v1/rooms/{room}/catalog", get(catalog::of_room))
+        .add("/v1/rooms/{room}/pass", post(room_pass::http_call::create))
         .add("/v1/gifts/{event_id}", get(gifts::find))
         .add("/v1/me/balances", get(balances::own))
         .add("/v1/users/{user}/balances", get(balances::of_user))
         .add("/v1/me/history", get(history::own))
         .add("/v1/users/{user}/history", get(history::of_user))
         .add("/v1/recharges", post(recharges::recharge))
+        .add("/v1/recharges/callbacks/{channel}", post(callbacks::report))
         .add("/assets/{*path}", get(assets::asset))
         .add("/healthz", get(ops::healthz))
         .add("/health", get(ops::healthz));
-    routes.finish(state)
+    let cors = state.options.cors.layer();
+    let router = routes.finish(state);
+    match cors {
+        Some(layer) => router.layer(layer),
+        None => router,
+    }
 }
 
 /// What administrators and machines that watch reach, on a port of its own.
 pub fn admin_router(state: ApiState) -> Router {
     let routes = Routes::new(&state)
         .add("/v1/catalog", get(catalog::get).put(catalog::put))
+        .add("/v1/keys", get(keys::list).post(keys::create))
+        .add("/v1/keys/{name}", delete(keys::revoke))
         .add("/healthz", get(ops::healthz))
         .add("/health", get(ops::healthz))
         .add("/readyz", get(ops::readyz))
@@ -65,7 +74,9 @@ impl Routes {
     }
 
     fn edge(&self, route: &'static str) -> RouteEdge {
-        RouteEdge { state: self.state.clone(), meter: Arc::new(RouteMeter::new(route)) }
+        // Whoever watches the process is answered to its end.
+        let is_work = route.starts_with("/v1") || route.starts_with("/openapi");
+        RouteEdge { state: self.state.clone(), meter: Arc::new(RouteMeter::new(route)), is_work }
     }
 }
 

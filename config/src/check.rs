@@ -63,6 +63,7 @@ impl Config {
         self.check_http(&mut checks);
         self.auth.check(&mut checks);
         self.check_rooms(&mut checks);
+        self.check_recharge(&mut checks);
         checks.that(!self.log_output.level.is_empty(), "log-output.level", "is empty; write `info`, say");
         if checks.0.is_empty() { Ok(()) } else { Err(Problems(checks.0)) }
     }
@@ -139,6 +140,55 @@ impl Config {
         let limit = Duration::from_secs(60);
         checks.that(http.read_patience <= limit, "http.read-patience", "must be at most 1 min");
         checks.that(http.stop_patience <= limit * 10, "http.stop-patience", "must be at most 10 min");
+        checks.that(http.stop_notice <= limit, "http.stop-notice", "must be at most 1 min");
+        let is_origin = |text: &&String| {
+            let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+            let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-:[]".contains(c);
+            rest.is_some_and(|rest| !rest.is_empty() && rest.chars().all(fits))
+        };
+        if let Some(wrong) = http.origins.iter().find(|origin| !is_origin(origin)) {
+            let why = format!("`{wrong}` is no origin; write scheme, host and port only, in lower case");
+            checks.that(false, "http.origins", why);
+        }
+        checks.at_least_one(self.limits.tracked_max, "limits.tracked-max");
+        checks.that(self.limits.proxies <= 8, "limits.proxies", "must be at most 8");
+    }
+
+    fn check_recharge(&self, checks: &mut Checks) {
+        let recharge = &self.recharge;
+        checks.that(!recharge.asset.is_empty(), "recharge.asset", "is empty; name an asset of the catalog");
+        for (place, product) in recharge.products.iter().enumerate() {
+            let key = format!("recharge.products.{place}");
+            let others = &recharge.products[..place];
+            checks.that(product.amount > 0, &format!("{key}.amount"), "must be at least 1");
+            let is_repeated = others.iter().any(|other| other.id == product.id);
+            checks.that(!is_repeated, &format!("{key}.id"), format!("`{}` is listed twice", product.id));
+            let is_repeated = product.price.is_some() && others.iter().any(|other| other.price == product.price);
+            checks.that(!is_repeated, &format!("{key}.price"), "another product has the same price: which was bought?");
+        }
+        if let Some(wechat) = &recharge.wechat {
+            let (key, file) = (wechat.api_v3_key.as_ref(), wechat.api_v3_key_file.as_ref());
+            one_of(checks, "recharge.wechat.api-v3-key", key, file);
+            let why = "needs its api-v3-key or api-v3-key-file";
+            checks.that(wechat.api_v3_key().is_some(), "recharge.wechat", why);
+            checks.that(!wechat.keys.is_empty(), "recharge.wechat.keys", "is empty; name the platform's key");
+        }
+        if let Some(douyin) = &recharge.douyin {
+            one_of(checks, "recharge.douyin.token", douyin.token.as_ref(), douyin.token_file.as_ref());
+            let is_there = douyin.platform_key_file.is_some() || douyin.token().is_some();
+            checks.that(is_there, "recharge.douyin", "needs platform-key-file, or token or token-file");
+        }
+        for (place, channel) in recharge.hmac.iter().enumerate() {
+            let key = format!("recharge.hmac.{place}");
+            one_of(checks, &format!("{key}.secret"), channel.secret.as_ref(), channel.secret_file.as_ref());
+            checks.that(channel.secret().is_some(), &key, "needs its secret or secret-file");
+            let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            let is_taken = matches!(channel.name.as_str(), "apple" | "wechat" | "alipay" | "douyin")
+                || recharge.hmac[..place].iter().any(|other| other.name == channel.name);
+            let is_name = !channel.name.is_empty() && channel.name.len() <= 32 && channel.name.chars().all(is_plain);
+            let why = format!("`{}` cannot name a channel: use a-z, 0-9 and -, and each name once", channel.name);
+            checks.that(is_name && !is_taken, &format!("{key}.name"), why);
+        }
     }
 
     fn check_rooms(&self, checks: &mut Checks) {
@@ -159,20 +209,34 @@ impl Config {
 impl AuthConfig {
     fn check(&self, checks: &mut Checks) {
         let viewer = &self.viewer;
+        let has_published = viewer.jwks_file.is_some() || viewer.jwks_url.is_some();
         let now = ViewerKey {
             algorithm: viewer.algorithm,
             secret: viewer.secret.clone(),
             secret_file: viewer.secret_file.clone(),
             public_key_file: viewer.public_key_file.clone(),
         };
-        now.check("auth.viewer", checks);
+        now.check("auth.viewer", has_published, checks);
         if let Some(previous) = &viewer.previous {
-            previous.check("auth.viewer.previous", checks);
+            previous.check("auth.viewer.previous", false, checks);
             let why = "needs its secret, secret-file or public-key-file; or leave the section out";
             checks.that(previous.source().is_some(), "auth.viewer.previous", why);
         }
         let is_sane = viewer.leeway <= Duration::from_secs(300);
         checks.that(is_sane, "auth.viewer.leeway", "must be at most 5 min: it lengthens the life of every token");
+        let why = "is given twice, as a file and as a URL; keep one";
+        checks.that(viewer.jwks_file.is_none() || viewer.jwks_url.is_none(), "auth.viewer.jwks-file", why);
+        let is_url = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+        let is_sane = viewer.jwks_url.as_ref().is_none_or(is_url);
+        checks.that(is_sane, "auth.viewer.jwks-url", "must start with https:// (or http:// on a network of your own)");
+        let is_sane = (Duration::from_secs(1)..=Duration::from_secs(86_400)).contains(&viewer.jwks_every);
+        checks.that(is_sane, "auth.viewer.jwks-every", "must be 1 s to 1 day");
+        let pass = &self.room_pass;
+        one_of(checks, "auth.room-pass.secret", pass.secret.as_ref(), pass.secret_file.as_ref());
+        let is_long = pass.secret.as_ref().is_none_or(|secret| secret.expose().len() >= SECRET_BYTES_MIN);
+        checks.that(is_long, "auth.room-pass.secret", format!("must have at least {SECRET_BYTES_MIN} bytes"));
+        let is_sane = (Duration::from_secs(5)..=Duration::from_secs(86_400)).contains(&pass.ttl);
+        checks.that(is_sane, "auth.room-pass.ttl", "must be 5 s to 1 day");
         for (place, service) in self.service_keys.iter().enumerate() {
             let key = format!("auth.service-keys.{place}");
             service.check(&key, checks);
@@ -197,7 +261,7 @@ impl ServiceKey {
 }
 
 impl ViewerKey {
-    fn check(&self, at: &str, checks: &mut Checks) {
+    fn check(&self, at: &str, has_other: bool, checks: &mut Checks) {
         one_of(checks, &format!("{at}.secret"), self.secret.as_ref(), self.secret_file.as_ref());
         let is_long = self.secret.as_ref().is_none_or(|secret| secret.expose().len() >= SECRET_BYTES_MIN);
         checks.that(is_long, &format!("{at}.secret"), format!("must have at least {SECRET_BYTES_MIN} bytes"));
@@ -211,7 +275,7 @@ impl ViewerKey {
                 let why = "is for HS256; RS256 and ES256 take public-key-file";
                 checks.that(!has_secret, &format!("{at}.secret"), why);
                 let why = "is needed for RS256 and ES256";
-                checks.that(self.public_key_file.is_some(), &format!("{at}.public-key-file"), why);
+                checks.that(has_other || self.public_key_file.is_some(), &format!("{at}.public-key-file"), why);
             }
         }
     }

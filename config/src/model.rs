@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::AuthConfig;
+use crate::limits::LimitsConfig;
+use crate::recharge::RechargeConfig;
 use crate::values::{ByteSize, span};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -19,6 +21,8 @@ pub struct Config {
     pub engine: EngineConfig,
     pub http: HttpConfig,
     pub auth: AuthConfig,
+    pub limits: LimitsConfig,
+    pub recharge: RechargeConfig,
     pub log_output: LogOutputConfig,
     /// Rooms and who may receive gifts there. Default: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -185,6 +189,11 @@ pub struct HttpConfig {
     /// How long a read waits for what it was asked to wait for. Default: 1 s.
     #[serde(with = "span")]
     pub read_patience: Duration,
+    /// Origins of web pages that may call, such as "https://app.example.com". Default: [].
+    pub origins: Vec<String>,
+    /// How long a stop still answers newcomers, to send them elsewhere. Default: 250 ms.
+    #[serde(with = "span")]
+    pub stop_notice: Duration,
     /// How long a stop waits for requests under way. Default: 10 s.
     #[serde(with = "span")]
     pub stop_patience: Duration,
@@ -201,6 +210,8 @@ impl Default for HttpConfig {
             deadline: Duration::from_secs(2),
             answer_patience: Duration::from_secs(3),
             read_patience: Duration::from_secs(1),
+            origins: Vec::new(),
+            stop_notice: Duration::from_millis(250),
             stop_patience: Duration::from_secs(10),
         }
     }

@@ -77,7 +77,8 @@ fn documented_defaults(source: &str) -> BTreeMap<(String, String), String> {
 
 #[test]
 fn documented_defaults_are_the_real_ones() {
-    let sources = [include_str!("model.rs"), include_str!("auth.rs")];
+    let sources =
+        [include_str!("model.rs"), include_str!("auth.rs"), include_str!("limits.rs"), include_str!("recharge.rs")];
     let documented: BTreeMap<_, _> = sources.into_iter().flat_map(documented_defaults).collect();
     let sections = [
         ("ledger", "LedgerConfig"),
@@ -87,6 +88,9 @@ fn documented_defaults_are_the_real_ones() {
         ("engine", "EngineConfig"),
         ("http", "HttpConfig"),
         ("auth.viewer", "ViewerConfig"),
+        ("auth.room-pass", "RoomPassConfig"),
+        ("limits", "LimitsConfig"),
+        ("recharge", "RechargeConfig"),
         ("log-output", "LogOutputConfig"),
     ];
     let settings = origin::settings_of(&Config::default());
@@ -297,4 +301,33 @@ fn printing_shows_no_secret_and_can_be_read_again() {
     assert!(!format!("{:?}{:?}", loaded.config, loaded.settings()).contains("abcdefghijkl"));
     let again: Config = toml::from_str(&printed).unwrap();
     assert_eq!(again.engine, loaded.config.engine);
+}
+
+#[test]
+fn doors_to_money_are_checked_before_they_open() {
+    check_file(
+        "[http]\norigins = [\"https://App.example.com/\"]\n[auth.viewer]\njwks-file = \"a\"\njwks-url = \"ftp://b\"\n\
+         [auth.room-pass]\nsecret = \"short\"\nttl = \"1 s\"\n[recharge.douyin]\napp-id = \"tt\"\n\
+         [[recharge.products]]\nid = \"a\"\nprice = 6\namount = 0\n[[recharge.products]]\nid = \"a\"\nprice = 6\namount = 1\n\
+         [[recharge.hmac]]\nname = \"apple\"",
+        expect![[r#"
+            the configuration does not fit together:
+              http.origins: `https://App.example.com/` is no origin; write scheme, host and port only, in lower case
+              auth.viewer.jwks-file: is given twice, as a file and as a URL; keep one
+              auth.viewer.jwks-url: must start with https:// (or http:// on a network of your own)
+              auth.room-pass.secret: must have at least 32 bytes
+              auth.room-pass.ttl: must be 5 s to 1 day
+              recharge.products.0.amount: must be at least 1
+              recharge.products.1.id: `a` is listed twice
+              recharge.products.1.price: another product has the same price: which was bought?
+              recharge.douyin: needs platform-key-file, or token or token-file
+              recharge.hmac.0: needs its secret or secret-file
+              recharge.hmac.0.name: `apple` cannot name a channel: use a-z, 0-9 and -, and each name once"#]],
+    );
+    check_file(
+        "[limits]\nper-user = \"many\"",
+        expect![[
+            r#"FILE: `limits.per-user`: `many` is not a rate; write requests and a time span, such as "600 per 1 min""#
+        ]],
+    );
 }

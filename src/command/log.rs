@@ -239,8 +239,16 @@ fn events_json(shard: ShardId, entry: &LogEntry) -> Vec<Value> {
 }
 
 fn control(event: ControlEvent) -> (&'static str, Value) {
-    let ControlEvent::CatalogSet(set) = event;
-    ("catalog_set", json!({"version": set.version, "by": set.by, "reason": set.reason}))
+    match event {
+        ControlEvent::CatalogSet(set) => {
+            ("catalog_set", json!({"version": set.version, "by": set.by, "reason": set.reason}))
+        }
+        // Neither hash nor signing secret is anyone's business who reads along.
+        ControlEvent::KeyCreated(key) => {
+            ("key_created", json!({"name": key.name, "scopes": key.scopes, "by": key.by, "reason": key.reason}))
+        }
+        ControlEvent::KeyRevoked(key) => ("key_revoked", json!({"name": key.name, "by": key.by, "reason": key.reason})),
+    }
 }
 
 /// What an event says, and every balance that it changed on its shard.

@@ -12,6 +12,7 @@ pub mod catalog;
 pub mod config;
 pub mod dev;
 pub mod gift;
+pub mod key;
 pub mod log;
 pub mod serve;
 pub mod token;
@@ -23,6 +24,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(serve) => serve.run(format),
         Command::Config(config) => config.run(format),
         Command::Token(token) => token.run(format),
+        Command::Key(key) => ask(key.run(format)),
         Command::Gift(gift) => ask(gift.run(format)),
         Command::Account(account) => ask(account.run(format)),
         Command::Catalog(catalog) => ask(catalog.run(format)),

@@ -207,6 +207,8 @@ impl Server {
         let tokens = ready["tokens"].as_object().into_iter().flatten();
         let tokens = tokens.map(|(user, token)| (user.parse().unwrap(), token.as_str().unwrap().into())).collect();
         let (public, admin) = (format!("http://{}", text("listen")), format!("http://{}", text("admin")));
+        // One provider of ciphers for the process; whoever comes second finds it there.
+        let _there_already = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().timeout(REQUEST_PATIENCE).build().unwrap();
         let client = Client { http, public, admin, keys, tokens };
         Server { process, client, ready }

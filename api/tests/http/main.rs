@@ -9,6 +9,8 @@ mod gifts;
 mod history;
 mod lookups;
 mod ops;
+mod payments;
 mod refused;
 mod serving;
+mod who;
 mod world;

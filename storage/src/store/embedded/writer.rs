@@ -99,7 +99,7 @@ impl Writer {
         }
         if outcome.is_ok() && !written.is_empty() {
             outcome = self.sync();
-            metrics::histogram!("store_write_seconds").record(started.elapsed().as_secs_f64());
+            metrics::histogram!("largesse_store_write_seconds").record(started.elapsed().as_secs_f64());
         }
         // Whoever asked may have gone; then nobody counts on the answer.
         for done in written {
@@ -152,7 +152,7 @@ impl Writer {
         out.put(&tables.checkpoint, &keys::shard(shard), &value);
         self.stored.insert(shard, progress(&checkpoint));
         self.scratch = value;
-        metrics::counter!("store_rows_written_total").increment(out.rows.len() as u64);
+        metrics::counter!("largesse_store_rows_written_total").increment(out.rows.len() as u64);
         let rows = out.rows.durability(Some(PersistMode::Buffer));
         rows.commit().map_err(|error| {
             self.health = Health::Reopen;
