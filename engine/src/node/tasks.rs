@@ -247,10 +247,12 @@ impl<M: Hosted, R: Rows> FlushTask<M, R> {
         let mut flusher = Flusher::start(self.door.shard, log, store, rows, settled, self.limits).await?;
         self.announce(flusher.flushed());
         loop {
+            // Asked before the log is read to its end: what a drained shard appended last is in there then.
+            let is_last = *self.stopping.borrow() == Stopping::Flush;
             while let Some(flushed) = flusher.step().await? {
                 self.announce(flushed);
             }
-            if *self.stopping.borrow() == Stopping::Flush {
+            if is_last {
                 return Ok(());
             }
             let position = flusher.flushed().position;

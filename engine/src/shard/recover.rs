@@ -269,6 +269,17 @@ mod tests {
     }
 
     #[test]
+    fn a_later_claim_met_before_the_own_one_means_someone_else_owns_the_shard() {
+        let claim = |position| {
+            let claim = crate::record::encode_claim(Claim { node: crate::units::NodeId(2), nonce: [1; 16] });
+            LogEntry::decode(Position(position), &claim).unwrap()
+        };
+        let (mut replay, mut machine) = (Replay::new(ShardId::CONTROL, Epoch(5), None), ControlMachine::default());
+        replay.take(&mut machine, &claim(4)).unwrap();
+        assert_eq!(replay.take(&mut machine, &claim(6)), Err(RecoverError::Fenced(Epoch(6))));
+    }
+
+    #[test]
     fn a_checkpoint_under_a_later_claim_means_someone_else_owns_the_shard() {
         assert!(matches!(recover_with_checkpoint_of(9), Err(RecoverError::Fenced(Epoch(9)))));
     }

@@ -152,6 +152,9 @@ impl Machine for Wallets {
         event.for_each_change(|change| self.change(seq, &change));
         if let Some((user, id)) = event.key() {
             self.window.remember(user, id, seq, at, encoded);
+            if let Some(asked) = self.asked_receipts.get_mut(&(user, id)) {
+                (asked.is_overtaken, asked.answer) = (true, None);
+            }
         }
         self.books.apply(seq, event, self.shape);
         self.outbox.apply(seq, event, self.shape);
@@ -195,13 +198,7 @@ impl Machine for Wallets {
                 wallet.asked = wallet.asked.saturating_add(1);
             }
             WalletNeed::Receipt(user, id) => {
-                let evictions = self.window.evictions();
-                let asked = self.asked_receipts.entry((*user, *id)).or_insert(AskedReceipt {
-                    evictions,
-                    waiting: 0,
-                    answer: None,
-                });
-                asked.waiting += 1;
+                self.asked_receipts.entry((*user, *id)).or_default().waiting += 1;
             }
         }
     }
