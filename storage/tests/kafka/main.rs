@@ -1,0 +1,6 @@
+//! The Kafka log against a real broker, which `scripts/services up kafka` starts.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop right there")]
+
+mod conformance;
+mod harness;
