@@ -20,8 +20,8 @@ pub use check::{Problem, Problems};
 pub use environment::{Environment, Profile, UnknownName};
 pub use load::{Flag, LoadError, Loaded, Sources};
 pub use model::{
-    Config, DataConfig, EngineConfig, HttpConfig, LedgerConfig, LogConfig, LogKind, LogOutputConfig, OutputFormat,
-    RoomConfig, StoreConfig, StoreKind,
+    Config, DataConfig, EngineConfig, HttpConfig, KafkaConfig, LedgerConfig, LogConfig, LogKind, LogOutputConfig,
+    OutputFormat, RoomConfig, StoreConfig, StoreKind,
 };
 pub use origin::Setting;
 pub use values::{ByteSize, Secret};

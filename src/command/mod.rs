@@ -12,9 +12,11 @@ pub mod catalog;
 pub mod config;
 pub mod dev;
 pub mod gift;
+mod kafka;
 pub mod log;
 pub mod serve;
 pub mod token;
+mod topic_log;
 
 pub fn run(cli: Cli) -> Result<(), Failure> {
     let format = cli.output;

@@ -7,8 +7,8 @@ use tokio::sync::watch;
 
 use crate::harness::{Client, Config, Dice, Launch, Scratch, Server};
 
-mod check;
-mod player;
+pub mod check;
+pub mod player;
 
 use player::{Player, World};
 

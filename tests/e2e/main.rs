@@ -5,6 +5,7 @@ mod bad_input;
 mod cli;
 mod clock;
 mod crash;
+mod fencing;
 mod folder;
 mod harness;
 mod readme;

@@ -2,5 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop right there")]
 
+mod checks;
 mod conformance;
+mod failures;
 mod harness;

@@ -152,7 +152,9 @@ impl Checker {
             let topic = self.plate.clone();
             return match asked {
                 Some(asked) if asked != shape => Err(OpenError::OtherShape { topic, found: shape, asked }),
-                Some(_) | None => self.check(shape, true).map(|()| shape),
+                Some(_) => self.check(shape, true).map(|()| shape),
+                // Whoever only reads may look at topics that nobody should write to.
+                None => self.refuse_gone(shape).map(|()| shape),
             };
         }
         let Some(shape) = asked else {
@@ -350,6 +352,15 @@ impl Checker {
             ("message.timestamp.type", "LogAppendTime".into()),
             ("min.insync.replicas", self.options.min_insync_replicas.to_string()),
         ]
+    }
+
+    fn refuse_gone(&self, shape: LedgerShape) -> Result<(), OpenError> {
+        for (topic, _) in self.parts(shape) {
+            if self.look_up(topic)?.is_none() {
+                return Err(OpenError::Gone { topic: topic.to_owned() });
+            }
+        }
+        Ok(())
     }
 
     fn check(&self, shape: LedgerShape, is_finished: bool) -> Result<(), OpenError> {
