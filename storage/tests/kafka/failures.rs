@@ -99,7 +99,7 @@ async fn read_all(log: &dyn ShardLog) -> Vec<LogEntry> {
 /// Appends while `harm` is done to the broker; what came of it must hold afterwards.
 async fn survives(broker: &OwnBroker, harm: impl AsyncFnOnce(&OwnBroker)) {
     let mut ledger = TestLedger::new(&broker.address());
-    ledger.options.request_timeout = Duration::from_secs(4);
+    ledger.options.request_timeout = Duration::from_secs(6);
     ledger.options.delivery_timeout = Duration::from_secs(40);
     let logs = KafkaLogs::open(ledger.options.clone(), &ledger.name, SHAPE).await.unwrap();
     let mut owner = Owner::claim(&logs, 1, 1).await.unwrap();

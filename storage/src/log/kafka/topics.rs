@@ -34,6 +34,8 @@ const FOUNDER: Claim = Claim { node: NodeId(0), nonce: *b"largesse founded" };
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Space comes back by whole segments.
 const SEGMENT_BYTES: usize = 64 << 20;
+/// Topics are made and looked at when a process starts, and brokers may be starting as well.
+const PATIENCE_MIN: Duration = Duration::from_secs(30);
 const TRY_AGAIN: Duration = Duration::from_millis(50);
 
 const _: () = assert!(RECORD_BYTES_MAX + FRAME_BYTES <= MESSAGE_BYTES_MAX);
@@ -136,6 +138,7 @@ struct Checker {
 
 impl Checker {
     fn connect(options: KafkaOptions, ledger: LedgerName) -> Result<Checker, OpenError> {
+        let options = KafkaOptions { request_timeout: options.request_timeout.max(PATIENCE_MIN), ..options };
         let mut config = base_config(&options);
         config
             .set("group.id", format!("{ledger}.largesse"))
