@@ -122,15 +122,17 @@ pub fn tail(
         let logs = KafkaLogs::open_read_only(options, ledger).await.map_err(Failure::new)?;
         let (events, mut position) = last_events(&logs, shard, lines).await?;
         events.iter().try_for_each(|event| print_event(format, event))?;
+        if !follow {
+            return Ok(());
+        }
         let log = logs.shard(shard);
-        while follow {
+        loop {
             log.wait_for(position).await.map_err(Failure::new)?;
             for entry in log.read(position, READ_BYTES).await.map_err(Failure::new)? {
                 position = entry.position.after();
                 events_json(shard, &entry).iter().try_for_each(|event| print_event(format, event))?;
             }
         }
-        Ok(())
     })
 }
 

@@ -205,7 +205,7 @@ async fn two_owners(rounds: u32) {
         assert_eq!(without_replayed(&found), without_replayed(receipt), "{key} was acknowledged");
     }
     let fenced = fenced(&first) + fenced(&second);
-    let (last, frozen) = if rounds % 2 == 0 { (second, first) } else { (first, second) };
+    let (last, frozen) = if rounds.is_multiple_of(2) { (second, first) } else { (first, second) };
     frozen.kill();
     last.stop();
     scratches.iter().for_each(|scratch| ledger.audit(scratch));
