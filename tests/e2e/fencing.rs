@@ -178,7 +178,7 @@ async fn two_owners(rounds: u32) {
 
     let (serving, seen) = watch::channel(Some((0, second.client.clone())));
     let (stop, stopping) = watch::channel(false);
-    let world = Arc::new(World { hosts: HOSTS.into(), seen, stopping });
+    let world = Arc::new(World { hosts: HOSTS.into(), seen, stopping, may_freeze: true });
     let players: Vec<_> = VIEWERS
         .iter()
         .map(|user| tokio::spawn(Player::new(*user, true, dice.fork(), Arc::clone(&world)).play()))
