@@ -92,7 +92,7 @@ pub enum LogKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct KafkaConfig {
-    /// Some brokers of the cluster, each `host:port`; the others are learnt from them. Default: 127.0.0.1:9092.
+    /// Some brokers of the cluster, each `host:port`; the others are learnt from them. Default: ["127.0.0.1:9092"].
     pub brokers: Vec<String>,
     /// Producers of this process, 1 to 64, each with connections of its own; a shard stays on one. Default: 4.
     pub producers: usize,
