@@ -13,11 +13,12 @@ use largesse_api::rates::{Rate, RateOptions};
 use largesse_api::room_pass::RoomPassOptions;
 use largesse_api::state::Phase;
 use largesse_api::{ApiOptions, ApiState, ConnectionLimits, admin_router, public_router, serve_with};
-use largesse_config::{Algorithm, AuthConfig, Config, KeySource, LogKind, RateLimit, StoreKind, ViewerKey};
+use largesse_config::{Algorithm, AuthConfig, Config, KafkaConfig, KeySource, LogKind, RateLimit, StoreKind, ViewerKey};
 use largesse_engine::accumulator::AccumulatorLimits;
 use largesse_engine::clock::{SteadyClock, SystemClock};
 use largesse_engine::flush::FlushLimits;
 use largesse_engine::ledger::{LedgerName, LedgerShape};
+use largesse_engine::log::Logs;
 use largesse_engine::node::{Node, NodeOptions, threads};
 use largesse_engine::resolve::Room;
 use largesse_engine::service::{Patience, Service};
@@ -27,6 +28,7 @@ use largesse_engine::wallet::wallets::WalletLimits;
 use largesse_engine::wallet::window::WindowLimits;
 use largesse_storage::folder::DataFolder;
 use largesse_storage::log::embedded::{EmbeddedLogOptions, EmbeddedLogs};
+use largesse_storage::log::kafka::{KafkaLogs, KafkaOptions};
 use largesse_storage::store::embedded::{EmbeddedStore, StoreOptions};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -42,7 +44,7 @@ pub struct Running {
     pub public: SocketAddr,
     pub admin: SocketAddr,
     node: Node,
-    logs: Arc<EmbeddedLogs>,
+    logs: Arc<dyn Logs>,
     state: ApiState,
     doors: Vec<JoinHandle<std::io::Result<()>>>,
     stop: watch::Sender<bool>,
@@ -71,8 +73,12 @@ pub async fn start(config: &Config) -> Result<Running, Failure> {
     // Before anything slow, so that an address in use is told at once.
     let public = bind(config.http.listen, "http.listen", "--listen").await?;
     let admin = bind(config.http.admin_listen, "http.admin-listen", "--admin-listen").await?;
-    let logs = match config.log.kind {
-        LogKind::Embedded => EmbeddedLogs::open(&folder, log_options(config)).map_err(Failure::new)?,
+    let logs: Arc<dyn Logs> = match config.log.kind {
+        LogKind::Embedded => Arc::new(EmbeddedLogs::open(&folder, log_options(config)).map_err(Failure::new)?),
+        LogKind::Kafka => {
+            refuse_embedded_log(&folder)?;
+            Arc::new(KafkaLogs::open(kafka_options(&config.log.kafka), &ledger, shape).await.map_err(Failure::new)?)
+        }
     };
     let store = match config.store.kind {
         StoreKind::Embedded => {
@@ -80,9 +86,8 @@ pub async fn start(config: &Config) -> Result<Running, Failure> {
             EmbeddedStore::open(&folder.store(), ledger, shape, options).map_err(Failure::new)?
         }
     };
-    let logs = Arc::new(logs);
     let clock = Arc::new(SteadyClock::new(SystemClock));
-    let node = Node::start(node_options(config, shape), logs.clone(), Arc::new(store), clock).await;
+    let node = Node::start(node_options(config, shape), Arc::clone(&logs), Arc::new(store), clock).await;
     let node = node.map_err(Failure::new)?;
     let state = ApiState::new(node.service(), options, metrics).map_err(Failure::new)?;
     let published = match published {
@@ -206,6 +211,30 @@ fn log_options(config: &Config) -> EmbeddedLogOptions {
         bytes_max: config.log.bytes_max.get(),
         reserve_bytes: defaults.reserve_bytes.min(segment_bytes / 2),
         ..defaults
+    }
+}
+
+/// Money in a log that nobody reads any more would be gone without a word.
+fn refuse_embedded_log(folder: &DataFolder) -> Result<(), Failure> {
+    if !folder.has_log() {
+        return Ok(());
+    }
+    let what = format!("log.kind is `kafka`, but {} holds an embedded log", folder.dir().display());
+    Err(Failure::new(what).help("choose another data.dir, or set log.kind to `embedded`; a log cannot move over"))
+}
+
+/// How often records that nobody needs any more are given up.
+const CUT_EVERY: Duration = Duration::from_secs(10);
+
+fn kafka_options(config: &KafkaConfig) -> KafkaOptions {
+    KafkaOptions {
+        brokers: config.brokers.clone(),
+        producers: config.producers,
+        replication: config.replication,
+        min_insync_replicas: config.min_insync_replicas,
+        delivery_timeout: config.delivery_timeout,
+        request_timeout: config.request_timeout,
+        cut_every: config.cut.then_some(CUT_EVERY),
     }
 }
 

@@ -87,6 +87,31 @@ impl Config {
         checks.that(is_sane, "log.segment-bytes", "must be 2 MiB to 2 GiB");
         let why = format!("{} must hold at least four segments of log.segment-bytes = {segment}", self.log.bytes_max);
         checks.that(self.log.bytes_max.get() / 4 >= segment.get(), "log.bytes-max", why);
+        self.check_kafka(checks);
+    }
+
+    fn check_kafka(&self, checks: &mut Checks) {
+        let kafka = &self.log.kafka;
+        checks.that(!kafka.brokers.is_empty(), "log.kafka.brokers", "is empty; name at least one as host:port");
+        for broker in &kafka.brokers {
+            let port = broker.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+            let is_address = port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0));
+            checks.that(is_address, "log.kafka.brokers", format!("`{broker}` is not host:port"));
+        }
+        checks.that((1..=64).contains(&kafka.producers), "log.kafka.producers", "must be 1 to 64");
+        checks.that(kafka.replication > 0, "log.kafka.replication", "must be at least 1");
+        checks.that(kafka.min_insync_replicas > 0, "log.kafka.min-insync-replicas", "must be at least 1");
+        let why = format!(
+            "{} must not be more than log.kafka.replication = {}",
+            kafka.min_insync_replicas, kafka.replication
+        );
+        let fits = kafka.min_insync_replicas <= kafka.replication;
+        checks.that(fits, "log.kafka.min-insync-replicas", why);
+        let is_sane = (Duration::from_millis(500)..=Duration::from_secs(300)).contains(&kafka.request_timeout);
+        checks.that(is_sane, "log.kafka.request-timeout", "must be 500 ms to 5 min");
+        let is_sane = (kafka.request_timeout..=Duration::from_secs(900)).contains(&kafka.delivery_timeout);
+        let why = "must be at least log.kafka.request-timeout, and at most 15 min";
+        checks.that(is_sane, "log.kafka.delivery-timeout", why);
     }
 
     fn check_engine(&self, checks: &mut Checks) {

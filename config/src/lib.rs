@@ -23,8 +23,8 @@ pub use environment::{Environment, Profile, UnknownName};
 pub use limits::{LimitsConfig, RateLimit};
 pub use load::{Flag, LoadError, Loaded, Sources};
 pub use model::{
-    Config, DataConfig, EngineConfig, HttpConfig, LedgerConfig, LogConfig, LogKind, LogOutputConfig, OutputFormat,
-    RoomConfig, StoreConfig, StoreKind,
+    Config, DataConfig, EngineConfig, HttpConfig, KafkaConfig, LedgerConfig, LogConfig, LogKind, LogOutputConfig,
+    OutputFormat, RoomConfig, StoreConfig, StoreKind,
 };
 pub use origin::Setting;
 pub use recharge::{

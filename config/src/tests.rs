@@ -84,6 +84,7 @@ fn documented_defaults_are_the_real_ones() {
         ("ledger", "LedgerConfig"),
         ("data", "DataConfig"),
         ("log", "LogConfig"),
+        ("log.kafka", "KafkaConfig"),
         ("store", "StoreConfig"),
         ("engine", "EngineConfig"),
         ("http", "HttpConfig"),
@@ -184,10 +185,25 @@ fn a_misspelt_key_is_told_with_its_file_and_the_nearest_key() {
 }
 
 #[test]
+fn brokers_and_copies_fit_together() {
+    check_file("[log]\nkind = \"kafka\"", expect!["fine"]);
+    check_file(
+        "[log.kafka]\nbrokers = [\"kafka-1\"]\nreplication = 1\ndelivery-timeout = \"1 s\"",
+        expect![[r#"
+            the configuration does not fit together:
+              log.kafka.brokers: `kafka-1` is not host:port
+              log.kafka.min-insync-replicas: 2 must not be more than log.kafka.replication = 1
+              log.kafka.delivery-timeout: must be at least log.kafka.request-timeout, and at most 15 min"#]],
+    );
+}
+
+#[test]
 fn a_wrong_value_is_told_with_its_key() {
     check_file(
-        "[log]\nkind = \"kafka\"",
-        expect!["FILE: `log.kind`: `kafka` is not among what this version knows: embedded"],
+        "[log]\nkind = \"kafak\"",
+        expect![
+            "FILE: `log.kind`: `kafak` is not among what this version knows: embedded, kafka (did you mean `kafka`?)"
+        ],
     );
     check_file(
         "[ledger]\nwallet-shards = 70000",

@@ -12,10 +12,12 @@ pub mod catalog;
 pub mod config;
 pub mod dev;
 pub mod gift;
+mod kafka;
 pub mod key;
 pub mod log;
 pub mod serve;
 pub mod token;
+mod topic_log;
 
 pub fn run(cli: Cli) -> Result<(), Failure> {
     let format = cli.output;

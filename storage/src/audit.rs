@@ -1,17 +1,19 @@
-//! Audits a data folder: of a stopped process the logs and the store, beside a running one the logs alone.
+//! Audits a ledger: of a stopped process the logs and the store, beside a running one the logs alone.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use largesse_engine::audit::{AuditError, AuditOptions, Report, Scope, audit};
+use largesse_engine::ledger::LedgerName;
 use largesse_engine::store::{Store, StoreError};
 use largesse_engine::units::ShardId;
 
 use crate::folder::{DataFolder, FolderError};
 use crate::log::embedded::{EmbeddedLogs, OpenError as LogOpenError};
+use crate::log::kafka::{KafkaLogs, KafkaOptions, OpenError as KafkaOpenError};
 use crate::store::embedded::{EmbeddedStore, OpenError as StoreOpenError, StoreOptions};
 
-/// Why a data folder could not be audited.
+/// Why a ledger could not be audited.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     #[error(transparent)]
@@ -20,8 +22,14 @@ pub enum DataDirError {
     Log(#[from] LogOpenError),
     #[error(transparent)]
     Store(#[from] StoreOpenError),
+    #[error(transparent)]
+    Kafka(#[from] KafkaOpenError),
     #[error("the folder {} could not be audited: {why}", .dir.display())]
     Audit { dir: PathBuf, why: AuditError },
+    #[error("the topics of ledger `{ledger}` could not be audited: {why}")]
+    AuditTopics { ledger: LedgerName, why: AuditError },
+    #[error("{} holds the ledger `{found}` with {shards} wallet shards, which is not the one in kafka", .dir.display())]
+    OtherLedger { dir: PathBuf, found: LedgerName, shards: u16 },
 }
 
 /// Audits everything in the folder that can be read now.
@@ -40,6 +48,31 @@ pub async fn data_dir(dir: &Path, options: AuditOptions) -> Result<Report, DataD
     }
     let scope = Scope { shape: folder.shape(), logs: &logs, store };
     audit(scope, options).await.map_err(|why| DataDirError::Audit { dir: dir.to_path_buf(), why })
+}
+
+/// Audits the topics of a ledger, and the store of the data folder `dir` where one is named.
+pub async fn topics(
+    kafka: KafkaOptions,
+    ledger: &LedgerName,
+    dir: Option<&Path>,
+    options: AuditOptions,
+) -> Result<Report, DataDirError> {
+    let folder = dir.map(DataFolder::open_read_only).transpose()?;
+    let store = match &folder {
+        Some(folder) => open_store(folder)?,
+        None => Err("no data folder was named".into()),
+    };
+    let logs = KafkaLogs::open_read_only(kafka, ledger).await?;
+    if let Some(folder) = folder.filter(|folder| folder.ledger() != ledger || folder.shape() != logs.shape()) {
+        let (found, shards) = (folder.ledger().clone(), folder.shape().wallet_shards);
+        return Err(DataDirError::OtherLedger { dir: folder.dir().to_path_buf(), found, shards });
+    }
+    let store = store.as_ref().map(|store| store as &dyn Store).map_err(Clone::clone);
+    if let Ok(store) = store {
+        wait_until_ready(store).await;
+    }
+    let scope = Scope { shape: logs.shape(), logs: &logs, store };
+    audit(scope, options).await.map_err(|why| DataDirError::AuditTopics { ledger: ledger.clone(), why })
 }
 
 /// A store that was stopped under load still has to write what it held in memory, and until then gives no checkpoint.

@@ -6,6 +6,7 @@ mod cli;
 mod clock;
 mod crash;
 mod doors;
+mod fencing;
 mod folder;
 mod harness;
 mod readme;
