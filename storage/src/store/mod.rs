@@ -1,5 +1,6 @@
 //! Stores: rows that are views of the logs. All of them pass [`crate::conformance::store`].
 
+pub mod cql;
 pub mod embedded;
 pub mod memory;
 
