@@ -11,6 +11,7 @@ mod dev_keys;
 mod exit;
 mod output;
 mod run;
+mod stores;
 mod telemetry;
 
 #[cfg(test)]

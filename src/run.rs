@@ -8,7 +8,7 @@ use std::time::Duration;
 use largesse_api::auth::{AuthOptions, NamedKey, TokenAlgorithm, TokenKey};
 use largesse_api::state::Phase;
 use largesse_api::{ApiOptions, ApiState, ConnectionLimits, admin_router, public_router, serve_with};
-use largesse_config::{Algorithm, AuthConfig, Config, LogKind, StoreKind, ViewerKey};
+use largesse_config::{Algorithm, AuthConfig, Config, LogKind, ViewerKey};
 use largesse_engine::accumulator::AccumulatorLimits;
 use largesse_engine::clock::{SteadyClock, SystemClock};
 use largesse_engine::flush::FlushLimits;
@@ -22,13 +22,14 @@ use largesse_engine::wallet::wallets::WalletLimits;
 use largesse_engine::wallet::window::WindowLimits;
 use largesse_storage::folder::DataFolder;
 use largesse_storage::log::embedded::{EmbeddedLogOptions, EmbeddedLogs};
-use largesse_storage::store::embedded::{EmbeddedStore, StoreOptions};
+use largesse_storage::store::gap;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::exit::Failure;
+use crate::stores;
 
 /// A process that serves.
 pub struct Running {
@@ -62,15 +63,11 @@ pub async fn start(config: &Config) -> Result<Running, Failure> {
     let logs = match config.log.kind {
         LogKind::Embedded => EmbeddedLogs::open(&folder, log_options(config)).map_err(Failure::new)?,
     };
-    let store = match config.store.kind {
-        StoreKind::Embedded => {
-            let options = StoreOptions { cache_bytes: config.store.cache_bytes.get(), ..StoreOptions::default() };
-            EmbeddedStore::open(&folder.store(), ledger, shape, options).map_err(Failure::new)?
-        }
-    };
+    let store = stores::open(config, &folder).await?;
+    gap::check(&logs, &*store, shape).await.map_err(Failure::new)?;
     let logs = Arc::new(logs);
     let clock = Arc::new(SteadyClock::new(SystemClock));
-    let node = Node::start(node_options(config, shape), logs.clone(), Arc::new(store), clock).await;
+    let node = Node::start(node_options(config, shape), logs.clone(), store, clock).await;
     let node = node.map_err(Failure::new)?;
     let state = ApiState::new(node.service(), api_options(config, auth), metrics).map_err(Failure::new)?;
     state.readiness.also_ask(node.readiness());

@@ -118,7 +118,7 @@ pub enum ReadKeyError {
 }
 
 impl<'a> KeySource<'a> {
-    fn of(inline: Option<&'a Secret>, file: Option<&'a PathBuf>) -> Option<KeySource<'a>> {
+    pub(crate) fn of(inline: Option<&'a Secret>, file: Option<&'a PathBuf>) -> Option<KeySource<'a>> {
         inline.map(KeySource::Inline).or(file.map(|path| KeySource::File(path)))
     }
 

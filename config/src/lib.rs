@@ -6,6 +6,7 @@
 
 mod auth;
 mod check;
+mod cql;
 mod environment;
 mod load;
 mod model;
@@ -17,6 +18,7 @@ mod tests;
 
 pub use auth::{Algorithm, AuthConfig, KeySource, ReadKeyError, ServiceKey, ViewerConfig, ViewerKey};
 pub use check::{Problem, Problems};
+pub use cql::CqlConfig;
 pub use environment::{Environment, Profile, UnknownName};
 pub use load::{Flag, LoadError, Loaded, Sources};
 pub use model::{

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::AuthConfig;
+use crate::cql::CqlConfig;
 use crate::values::{ByteSize, span};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -84,15 +85,16 @@ pub enum LogKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StoreConfig {
-    /// `embedded`: a database in the data folder. Default: embedded.
+    /// `embedded`: a database in the data folder. `cql`: ScyllaDB or Cassandra, see `[store.cql]`. Default: embedded.
     pub kind: StoreKind,
-    /// Memory for blocks read from disk. Default: 128 MiB.
+    /// Memory of the embedded store for blocks read from disk. Default: 128 MiB.
     pub cache_bytes: ByteSize,
+    pub cql: CqlConfig,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        StoreConfig { kind: StoreKind::Embedded, cache_bytes: ByteSize::mib(128) }
+        StoreConfig { kind: StoreKind::Embedded, cache_bytes: ByteSize::mib(128), cql: CqlConfig::default() }
     }
 }
 
@@ -101,6 +103,7 @@ impl Default for StoreConfig {
 pub enum StoreKind {
     #[default]
     Embedded,
+    Cql,
 }
 
 /// `[engine]`: limits of shards, relays and flusher.

@@ -14,6 +14,7 @@ pub mod dev;
 pub mod gift;
 pub mod log;
 pub mod serve;
+pub mod store;
 pub mod token;
 
 pub fn run(cli: Cli) -> Result<(), Failure> {
@@ -28,6 +29,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Catalog(catalog) => ask(catalog.run(format)),
         Command::Audit(audit) => audit.run(format),
         Command::Log(log) => log.run(format),
+        Command::Store(store) => store.run(format),
         Command::Bench(bench) => bench.run(format),
     }
 }

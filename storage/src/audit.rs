@@ -1,4 +1,5 @@
-//! Audits a data folder: of a stopped process the logs and the store, beside a running one the logs alone.
+//! Audits a data folder: of a stopped process the logs and the store, beside a running one the logs alone. The store lies
+//! in the folder as well, or in a database.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use largesse_engine::units::ShardId;
 
 use crate::folder::{DataFolder, FolderError};
 use crate::log::embedded::{EmbeddedLogs, OpenError as LogOpenError};
+use crate::store::cql::{CqlOptions, CqlStore, OpenError as CqlOpenError};
 use crate::store::embedded::{EmbeddedStore, OpenError as StoreOpenError, StoreOptions};
 
 /// Why a data folder could not be audited.
@@ -20,6 +22,8 @@ pub enum DataDirError {
     Log(#[from] LogOpenError),
     #[error(transparent)]
     Store(#[from] StoreOpenError),
+    #[error(transparent)]
+    Cql(#[from] CqlOpenError),
     #[error("the folder {} could not be audited: {why}", .dir.display())]
     Audit { dir: PathBuf, why: AuditError },
 }
@@ -39,6 +43,27 @@ pub async fn data_dir(dir: &Path, options: AuditOptions) -> Result<Report, DataD
         wait_until_ready(store).await;
     }
     let scope = Scope { shape: folder.shape(), logs: &logs, store };
+    audit(scope, options).await.map_err(|why| DataDirError::Audit { dir: dir.to_path_buf(), why })
+}
+
+/// The same where the rows lie in a database. Whoever has the folder writes them, so beside a running process they are left
+/// out as well, and none can start meanwhile.
+pub async fn data_dir_with_cql(dir: &Path, rows: CqlOptions, options: AuditOptions) -> Result<Report, DataDirError> {
+    let folder = DataFolder::open_read_only(dir)?;
+    let alone = DataFolder::open(dir, folder.ledger(), folder.shape());
+    let store = match &alone {
+        Ok(_) => Ok(CqlStore::open(folder.ledger(), folder.shape(), rows).await?),
+        Err(FolderError::InUse { .. }) => {
+            Err("a running process writes to it; stop that process to compare its rows as well".into())
+        }
+        Err(_) => return Err(alone.map(drop).expect_err("it was matched to be one").into()),
+    };
+    let logs = EmbeddedLogs::open_read_only(&folder)?;
+    let scope = Scope {
+        shape: folder.shape(),
+        logs: &logs,
+        store: store.as_ref().map(|store| store as &dyn Store).map_err(Clone::clone),
+    };
     audit(scope, options).await.map_err(|why| DataDirError::Audit { dir: dir.to_path_buf(), why })
 }
 

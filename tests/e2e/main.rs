@@ -9,5 +9,6 @@ mod folder;
 mod harness;
 mod readme;
 mod retry;
+mod rows;
 mod shim;
 mod slow_disk;

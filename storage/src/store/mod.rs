@@ -2,6 +2,7 @@
 
 pub mod cql;
 pub mod embedded;
+pub mod gap;
 pub mod memory;
 
 /// Most items on one page, whatever was asked for.

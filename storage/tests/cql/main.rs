@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
+mod failing;
+mod history;
+mod ledger;
+mod schema;
 mod server;
-
-use server::Keyspace;
+mod world;
+mod writes;
 
 mod conformance {
-    use super::Keyspace;
+    use super::server::Keyspace;
 
     largesse_storage::store_conformance!(Keyspace::new().await);
 }

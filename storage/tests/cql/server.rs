@@ -1,22 +1,27 @@
-//! The shared server, and a keyspace of its own for each test.
+//! The shared server with a keyspace of its own for each test, and a private server for tests that hurt it.
 
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use largesse_engine::ledger::{LedgerName, LedgerShape};
 use largesse_storage::conformance::store::Fixture;
 use largesse_storage::store::cql::{CqlOptions, CqlStore, migrate};
+use rustix::process::{Pid, Signal, kill_process};
+use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 
-pub const SHAPE: LedgerShape = LedgerShape { wallet_shards: 16, hash_version: 1 };
+pub const SHAPE: LedgerShape = LedgerShape { wallet_shards: 4, hash_version: 1 };
 
 /// Where `scripts/services` starts Cassandra.
-pub fn address() -> String {
-    let port = std::env::var("LARGESSE_CASSANDRA_PORT").unwrap_or_else(|_| "19042".into());
-    format!("127.0.0.1:{port}")
+fn port() -> u16 {
+    std::env::var("LARGESSE_CASSANDRA_PORT").map_or(19_042, |port| port.parse().unwrap())
 }
 
-pub fn options(address: &str, keyspace: &str) -> CqlOptions {
-    CqlOptions { nodes: vec![address.into()], keyspace: keyspace.into(), replication: 1, ..CqlOptions::default() }
+fn options(port: u16, keyspace: &str) -> CqlOptions {
+    let nodes = vec![format!("127.0.0.1:{port}")];
+    CqlOptions { nodes, keyspace: keyspace.into(), replication: 1, ..CqlOptions::default() }
 }
 
 /// Tables of one ledger in a keyspace that nobody else uses; dropped with it.
@@ -34,7 +39,7 @@ impl Keyspace {
     pub fn without_tables() -> Keyspace {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        Keyspace { options: options(&address(), &format!("test_{process}_{number}")) }
+        Keyspace { options: options(port(), &format!("test_{process}_{number}")) }
     }
 
     pub async fn migrate(&self) {
@@ -47,8 +52,8 @@ impl Keyspace {
         CqlStore::open(&LedgerName::default(), SHAPE, self.options.clone()).await.unwrap()
     }
 
-    /// Rows as anyone else would read them.
-    pub async fn session(&self) -> scylla::client::session::Session {
+    /// To read rows as anyone else would.
+    pub async fn session(&self) -> Session {
         let session = SessionBuilder::new().known_nodes(&self.options.nodes).build().await.unwrap();
         session.use_keyspace(&self.options.keyspace, false).await.unwrap();
         session
@@ -76,5 +81,78 @@ impl Drop for Keyspace {
             });
         });
         let _ended = dropping.join();
+    }
+}
+
+/// A server that nobody else uses, ten ports above the shared one; it ends with this.
+pub struct PrivateServer {
+    dir: tempfile::TempDir,
+    pub options: CqlOptions,
+}
+
+impl PrivateServer {
+    pub async fn start() -> PrivateServer {
+        let server = PrivateServer { dir: tempfile::tempdir().unwrap(), options: options(port() + 10, "private") };
+        server.up();
+        migrate(&server.options, &LedgerName::default(), SHAPE).await.unwrap();
+        server
+    }
+
+    /// Starts it, also again, and waits until it answers.
+    pub fn up(&self) {
+        self.services("up");
+    }
+
+    fn services(&self, verb: &str) {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let run = Command::new(root.join("scripts/services"))
+            .args([verb, "cassandra"])
+            .env("LARGESSE_SERVICES_DIR", self.dir.path())
+            .env("LARGESSE_CASSANDRA_PORT", (port() + 10).to_string())
+            .env("LARGESSE_CASSANDRA_MEMORY", "512m")
+            .output()
+            .unwrap();
+        assert!(run.status.success(), "{verb}: {}", String::from_utf8_lossy(&run.stderr));
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = std::fs::read_to_string(self.dir.path().join("cassandra/pid")).unwrap();
+        let pid = pid.lines().next().unwrap().parse().unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+    }
+
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    pub async fn store(&self, read_timeout: Duration) -> CqlStore {
+        let options = CqlOptions { read_timeout, write_timeout: read_timeout, ..self.options.clone() };
+        CqlStore::open(&LedgerName::default(), SHAPE, options).await.unwrap()
+    }
+}
+
+impl Drop for PrivateServer {
+    fn drop(&mut self) {
+        self.thaw_if_there();
+        self.services("down");
+    }
+}
+
+impl PrivateServer {
+    /// One that is frozen does not end when it is asked to.
+    fn thaw_if_there(&self) {
+        if let Ok(pid) = std::fs::read_to_string(self.dir.path().join("cassandra/pid"))
+            && let Some(pid) = pid.lines().next().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw)
+        {
+            let _gone = kill_process(pid, Signal::CONT);
+        }
     }
 }

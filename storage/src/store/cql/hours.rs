@@ -65,8 +65,8 @@ struct Latest {
 }
 
 impl Listed {
-    /// Over how many partitions to spread these rows, and whether the list says so already. `least` is what their events
-    /// ask for.
+    /// Over how many partitions to spread these rows, and whether the list says so already. `wanted` has the number
+    /// that their events ask for at least.
     pub fn count(&self, wanted: Listing, bytes: u64) -> (u16, bool) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(latest) = known.latest(&wanted).filter(|latest| latest.hour == wanted.hour) else {

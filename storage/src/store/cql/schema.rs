@@ -3,8 +3,11 @@
 //! Tables are only ever added, and columns added to them, so an older program's rows stay readable. What a table means for
 //! somebody who reads it is in `docs/store.md`.
 
+use std::collections::HashMap;
+
 use futures::TryStreamExt;
 use largesse_engine::ledger::{LedgerName, LedgerShape};
+use largesse_engine::units::UserId;
 use scylla::client::session::Session;
 use scylla::statement::unprepared::Statement;
 use serde::{Deserialize, Serialize};
@@ -12,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::CqlOptions;
 use super::connect::Connected;
 use super::error::OpenError;
+use super::place::{self, Layout};
 
 /// The version that this program reads and writes.
 pub const SCHEMA: u32 = 1;
@@ -134,6 +138,24 @@ pub async fn plan(
     Ok((Plan { keyspace: options.keyspace.clone(), from, to: SCHEMA, steps }, connected))
 }
 
+/// Where the rows of a user lie, and how anyone reads them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Located {
+    pub shard: i32,
+    pub sub: i32,
+    pub statements: Vec<String>,
+}
+
+pub fn locate(options: &CqlOptions, ledger: &LedgerName, shape: LedgerShape, of: UserId) -> Located {
+    let tables = Tables::new(&options.keyspace, ledger);
+    let shard = place::shard(shape.wallet_of(of));
+    let sub = Layout::new(options.partitions, shape.wallet_shards).sub(of);
+    let (at, user) = (format!("shard = {shard} AND sub = {sub}"), place::user(of));
+    let statements = ["balance", "history_hour", "receipt_pointer"]
+        .map(|table| format!("SELECT * FROM {} WHERE {at} AND user_id = {user}", tables.name(table)));
+    Located { shard, sub, statements: statements.into() }
+}
+
 /// Brings the tables to this program's version. Can be repeated, also after it was interrupted; not for two at a time.
 pub async fn migrate(options: &CqlOptions, ledger: &LedgerName, shape: LedgerShape) -> Result<Plan, OpenError> {
     let (plan, connected) = plan(options, ledger, shape).await?;
@@ -165,7 +187,27 @@ pub async fn check(connected: &Connected, tables: &Tables, identity: &Identity) 
     if found < SCHEMA {
         return Err(OpenError::Older { keyspace, ledger, found, needed: SCHEMA });
     }
-    check_identity(connected, tables, identity).await
+    check_identity(connected, tables, identity).await?;
+    warn_of_single_copies(connected, tables).await
+}
+
+/// The log is cut behind what the database has acknowledged, and databases acknowledge before they sync.
+async fn warn_of_single_copies(connected: &Connected, tables: &Tables) -> Result<(), OpenError> {
+    let text = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?";
+    let failed = |error: &dyn std::fmt::Display| OpenError::of_statement(text, &error.to_string());
+    let rows = connected.session.query_iter(text, (&tables.keyspace,)).await.map_err(|error| failed(&error))?;
+    let mut rows = rows.rows_stream::<(HashMap<String, String>,)>().map_err(|error| failed(&error))?;
+    let replication = rows.try_next().await.map_err(|error| failed(&error))?.map(|(replication,)| replication);
+    let copies = replication.iter().flatten().filter_map(|(_, copies)| copies.parse::<u32>().ok()).min();
+    if copies.is_some_and(|copies| copies < 3) {
+        tracing::warn!(
+            keyspace = tables.keyspace,
+            copies,
+            "the store keeps fewer than three copies of its rows; a database that loses the last seconds when it is \
+             killed loses rows that the log no longer has, unless its commit log syncs before it acknowledges"
+        );
+    }
+    Ok(())
 }
 
 fn create_keyspace(options: &CqlOptions) -> String {
