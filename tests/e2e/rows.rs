@@ -15,7 +15,7 @@ pub fn are_in_a_database() -> bool {
 }
 
 fn node() -> String {
-    format!("127.0.0.1:{}", std::env::var("LARGESSE_CASSANDRA_PORT").unwrap_or_else(|_| "19042".into()))
+    std::env::var("LARGESSE_TEST_CASSANDRA").unwrap_or_else(|_| "127.0.0.1:19042".into())
 }
 
 fn keyspace(data: &Path) -> String {

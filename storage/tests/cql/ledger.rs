@@ -49,7 +49,8 @@ async fn rows(store: &dyn Store) -> Vec<(UserId, Vec<(u16, u64, u64)>, Vec<Store
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_was_deleted_is_made_again_from_a_whole_log() {
-    let (dir, keyspace) = (tempfile::tempdir().unwrap(), Keyspace::new().await);
+    let Some(keyspace) = Keyspace::new().await else { return };
+    let dir = tempfile::tempdir().unwrap();
     let world = start(dir.path(), &keyspace).await;
     world.open().await;
     world.roses(1, 12).await;
@@ -79,7 +80,8 @@ async fn a_store_that_was_deleted_is_made_again_from_a_whole_log() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_was_deleted_after_the_log_was_cut_is_refused_by_name() {
-    let (dir, keyspace) = (tempfile::tempdir().unwrap(), Keyspace::new().await);
+    let Some(keyspace) = Keyspace::new().await else { return };
+    let dir = tempfile::tempdir().unwrap();
     // Nobody but the log's first segment knows the beginning, until it is full and flushed.
     let mut round = 0;
     let is_cut = async || {

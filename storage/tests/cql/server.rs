@@ -14,14 +14,18 @@ use scylla::client::session_builder::SessionBuilder;
 
 pub const SHAPE: LedgerShape = LedgerShape { wallet_shards: 4, hash_version: 1 };
 
-/// Where `scripts/services` starts Cassandra.
-fn port() -> u16 {
-    std::env::var("LARGESSE_CASSANDRA_PORT").map_or(19_042, |port| port.parse().unwrap())
+/// The shared server's address, which is where `scripts/services` starts it. `None` only when somebody said that servers
+/// shall be left out.
+fn shared() -> Option<String> {
+    if std::env::var("LARGESSE_TEST_SERVICES").is_ok_and(|value| value == "off") {
+        eprintln!("left out: LARGESSE_TEST_SERVICES=off");
+        return None;
+    }
+    Some(std::env::var("LARGESSE_TEST_CASSANDRA").unwrap_or_else(|_| "127.0.0.1:19042".into()))
 }
 
-fn options(port: u16, keyspace: &str) -> CqlOptions {
-    let nodes = vec![format!("127.0.0.1:{port}")];
-    CqlOptions { nodes, keyspace: keyspace.into(), replication: 1, ..CqlOptions::default() }
+fn options(node: String, keyspace: &str) -> CqlOptions {
+    CqlOptions { nodes: vec![node], keyspace: keyspace.into(), replication: 1, ..CqlOptions::default() }
 }
 
 /// Tables of one ledger in a keyspace that nobody else uses; dropped with it.
@@ -30,16 +34,16 @@ pub struct Keyspace {
 }
 
 impl Keyspace {
-    pub async fn new() -> Keyspace {
-        let keyspace = Keyspace::without_tables();
+    pub async fn new() -> Option<Keyspace> {
+        let keyspace = Keyspace::without_tables()?;
         keyspace.migrate().await;
-        keyspace
+        Some(keyspace)
     }
 
-    pub fn without_tables() -> Keyspace {
+    pub fn without_tables() -> Option<Keyspace> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        Keyspace { options: options(port(), &format!("test_{process}_{number}")) }
+        Some(Keyspace { options: options(shared()?, &format!("test_{process}_{number}")) })
     }
 
     pub async fn migrate(&self) {
@@ -84,18 +88,23 @@ impl Drop for Keyspace {
     }
 }
 
-/// A server that nobody else uses, ten ports above the shared one; it ends with this.
+/// A server that nobody else uses; it ends with this.
 pub struct PrivateServer {
     dir: tempfile::TempDir,
+    port: u16,
     pub options: CqlOptions,
 }
 
 impl PrivateServer {
-    pub async fn start() -> PrivateServer {
-        let server = PrivateServer { dir: tempfile::tempdir().unwrap(), options: options(port() + 10, "private") };
+    pub async fn start() -> Option<PrivateServer> {
+        shared()?;
+        let port = std::env::var("LARGESSE_TEST_OWN_CASSANDRA_PORT").ok().and_then(|port| port.parse().ok());
+        let port = port.unwrap_or(19_600);
+        let options = options(format!("127.0.0.1:{port}"), "private");
+        let server = PrivateServer { dir: tempfile::tempdir().unwrap(), port, options };
         server.up();
         migrate(&server.options, &LedgerName::default(), SHAPE).await.unwrap();
-        server
+        Some(server)
     }
 
     /// Starts it, also again, and waits until it answers.
@@ -108,7 +117,7 @@ impl PrivateServer {
         let run = Command::new(root.join("scripts/services"))
             .args([verb, "cassandra"])
             .env("LARGESSE_SERVICES_DIR", self.dir.path())
-            .env("LARGESSE_CASSANDRA_PORT", (port() + 10).to_string())
+            .env("LARGESSE_CASSANDRA_PORT", self.port.to_string())
             .env("LARGESSE_CASSANDRA_MEMORY", "512m")
             .output()
             .unwrap();

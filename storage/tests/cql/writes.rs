@@ -67,7 +67,8 @@ async fn flushes_in_any_order_leave_what_the_model_has() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     for case in 0..6u8 {
         let order = any_order().new_tree(&mut runner).unwrap().current();
-        let (keyspace, model) = (Keyspace::new().await, MemoryStore::default());
+        let Some(keyspace) = Keyspace::new().await else { return };
+        let model = MemoryStore::default();
         let store = keyspace.store().await;
         for (number, reach) in &order {
             let batch = flush(*number, *reach);
@@ -87,7 +88,7 @@ async fn flushes_in_any_order_leave_what_the_model_has() {
 /// What keeps late writes out is in the rows for all to see.
 #[tokio::test]
 async fn rows_carry_their_event_as_timestamp() {
-    let keyspace = Keyspace::new().await;
+    let Some(keyspace) = Keyspace::new().await else { return };
     let store = keyspace.store().await;
     store.write(flush(1, 1).0).await.unwrap();
     let session = keyspace.session().await;
