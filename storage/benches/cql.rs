@@ -67,18 +67,14 @@ async fn main() {
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(seconds) {
         of_store.push(
-            turn(
-                &mut next,
-                |rounds| by_shard(rounds),
-                async |shards| {
-                    let flushers = shards.into_values().map(async |flushes| {
-                        for flush in flushes {
-                            store.write(flush).await.expect("the store takes it");
-                        }
-                    });
-                    drop(futures::future::join_all(flushers).await);
-                },
-            )
+            turn(&mut next, by_shard, async |shards| {
+                let flushers = shards.into_values().map(async |flushes| {
+                    for flush in flushes {
+                        store.write(flush).await.expect("the store takes it");
+                    }
+                });
+                drop(futures::future::join_all(flushers).await);
+            })
             .await,
         );
         of_bare.push(turn(&mut next, |rounds| bare.all_prepared(rounds), async |rows| bare.write(rows).await).await);
