@@ -13,6 +13,7 @@ mod jwks;
 mod output;
 mod payments;
 mod run;
+mod stores;
 mod telemetry;
 mod tls;
 

@@ -13,7 +13,7 @@ use largesse_api::rates::{Rate, RateOptions};
 use largesse_api::room_pass::RoomPassOptions;
 use largesse_api::state::Phase;
 use largesse_api::{ApiOptions, ApiState, ConnectionLimits, admin_router, public_router, serve_with};
-use largesse_config::{Algorithm, AuthConfig, Config, KafkaConfig, KeySource, LogKind, RateLimit, StoreKind, ViewerKey};
+use largesse_config::{Algorithm, AuthConfig, Config, KafkaConfig, KeySource, LogKind, RateLimit, ViewerKey};
 use largesse_engine::accumulator::AccumulatorLimits;
 use largesse_engine::clock::{SteadyClock, SystemClock};
 use largesse_engine::flush::FlushLimits;
@@ -29,7 +29,7 @@ use largesse_engine::wallet::window::WindowLimits;
 use largesse_storage::folder::DataFolder;
 use largesse_storage::log::embedded::{EmbeddedLogOptions, EmbeddedLogs};
 use largesse_storage::log::kafka::{KafkaLogs, KafkaOptions};
-use largesse_storage::store::embedded::{EmbeddedStore, StoreOptions};
+use largesse_storage::store::gap;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -37,7 +37,7 @@ use tokio::task::JoinHandle;
 
 use crate::exit::Failure;
 use crate::jwks::Published;
-use crate::payments;
+use crate::{payments, stores};
 
 /// A process that serves.
 pub struct Running {
@@ -80,14 +80,10 @@ pub async fn start(config: &Config) -> Result<Running, Failure> {
             Arc::new(KafkaLogs::open(kafka_options(&config.log.kafka), &ledger, shape).await.map_err(Failure::new)?)
         }
     };
-    let store = match config.store.kind {
-        StoreKind::Embedded => {
-            let options = StoreOptions { cache_bytes: config.store.cache_bytes.get(), ..StoreOptions::default() };
-            EmbeddedStore::open(&folder.store(), ledger, shape, options).map_err(Failure::new)?
-        }
-    };
+    let store = stores::open(config, &folder).await?;
+    gap::check(&*logs, &*store, shape).await.map_err(Failure::new)?;
     let clock = Arc::new(SteadyClock::new(SystemClock));
-    let node = Node::start(node_options(config, shape), Arc::clone(&logs), Arc::new(store), clock).await;
+    let node = Node::start(node_options(config, shape), Arc::clone(&logs), store, clock).await;
     let node = node.map_err(Failure::new)?;
     let state = ApiState::new(node.service(), options, metrics).map_err(Failure::new)?;
     let published = match published {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::auth::{Algorithm, AuthConfig, ServiceKey, ViewerKey};
+use crate::cql::CqlConfig;
 use crate::model::Config;
 use crate::values::{ByteSize, Secret, span};
 
@@ -59,6 +60,7 @@ impl Config {
         let mut checks = Checks::default();
         self.check_ledger(&mut checks);
         self.check_log(&mut checks);
+        self.store.cql.check(&mut checks);
         self.check_engine(&mut checks);
         self.check_http(&mut checks);
         self.auth.check(&mut checks);
@@ -227,6 +229,49 @@ impl Config {
                 let is_repeated = room.hosts[..at].contains(host);
                 checks.that(!is_repeated, &format!("{key}.hosts"), format!("host {host} is listed twice"));
             }
+        }
+    }
+}
+
+impl CqlConfig {
+    fn check(&self, checks: &mut Checks) {
+        checks.that(!self.nodes.is_empty(), "store.cql.nodes", "is empty; name one node at least");
+        for node in &self.nodes {
+            let port = node.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>()));
+            let why = format!("`{node}` is no address; write a host and a port, such as \"127.0.0.1:9042\"");
+            checks.that(matches!(port, Some(Ok(1..))), "store.cql.nodes", why);
+        }
+        let keyspace = &self.keyspace;
+        let is_name = keyspace.starts_with(|first: char| first.is_ascii_lowercase())
+            && keyspace.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+            && keyspace.len() <= 48;
+        let why = format!("`{keyspace}` cannot name a keyspace: use a-z, 0-9 and _, a letter first, at most 48");
+        checks.that(is_name, "store.cql.keyspace", why);
+        let is_plain = |name: &String| {
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+        };
+        let why = "may have letters, digits, _, - and . only";
+        checks.that(self.datacenter.as_ref().is_none_or(is_plain), "store.cql.datacenter", why);
+        checks.that((1..=100).contains(&self.replication), "store.cql.replication", "must be 1 to 100");
+        checks.that((1..=1 << 20).contains(&self.partitions), "store.cql.partitions", "must be 1 to 1048576");
+        one_of(checks, "store.cql.password", self.password.as_ref(), self.password_file.as_ref());
+        let why = "and store.cql.password belong together; give both or none";
+        checks.that(self.user.is_some() == self.password().is_some(), "store.cql.user", why);
+        let in_flight = [
+            ("store.cql.batches-in-flight-max", self.batches_in_flight_max),
+            ("store.cql.reads-in-flight-max", self.reads_in_flight_max),
+        ];
+        for (key, value) in in_flight {
+            checks.that((1..=16_384).contains(&value), key, "must be 1 to 16384");
+        }
+        let timeouts = [
+            ("store.cql.connect-timeout", self.connect_timeout),
+            ("store.cql.read-timeout", self.read_timeout),
+            ("store.cql.write-timeout", self.write_timeout),
+        ];
+        for (key, span) in timeouts {
+            let is_sane = (Duration::from_millis(10)..=Duration::from_secs(60)).contains(&span);
+            checks.that(is_sane, key, "must be 10 ms to 1 min");
         }
     }
 }

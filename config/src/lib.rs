@@ -6,6 +6,7 @@
 
 mod auth;
 mod check;
+mod cql;
 mod environment;
 mod limits;
 mod load;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use auth::{Algorithm, AuthConfig, KeySource, ReadKeyError, RoomPassConfig, ServiceKey, ViewerConfig, ViewerKey};
 pub use check::{Problem, Problems};
+pub use cql::CqlConfig;
 pub use environment::{Environment, Profile, UnknownName};
 pub use limits::{LimitsConfig, RateLimit};
 pub use load::{Flag, LoadError, Loaded, Sources};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::AuthConfig;
+use crate::cql::CqlConfig;
 use crate::limits::LimitsConfig;
 use crate::recharge::RechargeConfig;
 use crate::values::{ByteSize, span};
@@ -132,15 +133,16 @@ impl Default for KafkaConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StoreConfig {
-    /// `embedded`: a database in the data folder. Default: embedded.
+    /// `embedded`: a database in the data folder. `cql`: ScyllaDB or Cassandra, see `[store.cql]`. Default: embedded.
     pub kind: StoreKind,
-    /// Memory for blocks read from disk. Default: 128 MiB.
+    /// Memory of the embedded store for blocks read from disk. Default: 128 MiB.
     pub cache_bytes: ByteSize,
+    pub cql: CqlConfig,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        StoreConfig { kind: StoreKind::Embedded, cache_bytes: ByteSize::mib(128) }
+        StoreConfig { kind: StoreKind::Embedded, cache_bytes: ByteSize::mib(128), cql: CqlConfig::default() }
     }
 }
 
@@ -149,6 +151,7 @@ impl Default for StoreConfig {
 pub enum StoreKind {
     #[default]
     Embedded,
+    Cql,
 }
 
 /// `[engine]`: limits of shards, relays and flusher.

@@ -49,7 +49,18 @@ fn the_single_profile_lists_every_key_with_its_default() {
 
 #[test]
 fn optional_keys_are_mentioned_in_the_single_profile() {
-    for key in ["admin-key", "secret", "secret-file", "public-key-file", "issuer", "audience"] {
+    for key in [
+        "admin-key",
+        "secret",
+        "secret-file",
+        "public-key-file",
+        "issuer",
+        "audience",
+        "datacenter",
+        "user",
+        "password",
+        "password-file",
+    ] {
         assert!(Profile::Single.text().contains(&format!("# {key} = ")), "{key}");
     }
 }
@@ -77,8 +88,13 @@ fn documented_defaults(source: &str) -> BTreeMap<(String, String), String> {
 
 #[test]
 fn documented_defaults_are_the_real_ones() {
-    let sources =
-        [include_str!("model.rs"), include_str!("auth.rs"), include_str!("limits.rs"), include_str!("recharge.rs")];
+    let sources = [
+        include_str!("model.rs"),
+        include_str!("auth.rs"),
+        include_str!("cql.rs"),
+        include_str!("limits.rs"),
+        include_str!("recharge.rs"),
+    ];
     let documented: BTreeMap<_, _> = sources.into_iter().flat_map(documented_defaults).collect();
     let sections = [
         ("ledger", "LedgerConfig"),
@@ -86,6 +102,7 @@ fn documented_defaults_are_the_real_ones() {
         ("log", "LogConfig"),
         ("log.kafka", "KafkaConfig"),
         ("store", "StoreConfig"),
+        ("store.cql", "CqlConfig"),
         ("engine", "EngineConfig"),
         ("http", "HttpConfig"),
         ("auth.viewer", "ViewerConfig"),
@@ -289,6 +306,34 @@ fn what_does_not_fit_together_is_told_all_at_once() {
               auth.service-keys.1: `pay` is listed twice
               auth.admin-key: must have at least 32 characters"#]],
     );
+}
+
+#[test]
+fn a_database_must_be_one_that_can_be_reached_by_name() {
+    check_file(
+        "[store]\nkind = \"cql\"\n[store.cql]\nnodes = [\"db1\", \"db2:9042\", \":9\"]\nkeyspace = \"My space\"\n\
+         datacenter = \"d'c\"\nreplication = 0\npartitions = 0\nuser = \"ann\"\nreads-in-flight-max = 0\n\
+         read-timeout = \"1 us\"",
+        expect![[r#"
+            the configuration does not fit together:
+              store.cql.nodes: `db1` is no address; write a host and a port, such as "127.0.0.1:9042"
+              store.cql.nodes: `:9` is no address; write a host and a port, such as "127.0.0.1:9042"
+              store.cql.keyspace: `My space` cannot name a keyspace: use a-z, 0-9 and _, a letter first, at most 48
+              store.cql.datacenter: may have letters, digits, _, - and . only
+              store.cql.replication: must be 1 to 100
+              store.cql.partitions: must be 1 to 1048576
+              store.cql.user: and store.cql.password belong together; give both or none
+              store.cql.reads-in-flight-max: must be 1 to 16384
+              store.cql.read-timeout: must be 10 ms to 1 min"#]],
+    );
+    check_file(
+        "[store.cql]\nnodes = []\nuser = \"ann\"\npassword = \"a\"\npassword-file = \"b\"",
+        expect![[r#"
+            the configuration does not fit together:
+              store.cql.nodes: is empty; name one node at least
+              store.cql.password: is given twice, inline and as a file; keep one"#]],
+    );
+    check_file("[store.cql]\nnodes = [\"[::1]:9042\"]", expect!["fine"]);
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod kafka;
 pub mod key;
 pub mod log;
 pub mod serve;
+pub mod store;
 pub mod token;
 mod topic_log;
 
@@ -32,6 +33,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Catalog(catalog) => ask(catalog.run(format)),
         Command::Audit(audit) => audit.run(format),
         Command::Log(log) => log.run(format),
+        Command::Store(store) => store.run(format),
         Command::Bench(bench) => bench.run(format),
     }
 }

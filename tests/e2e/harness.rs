@@ -12,6 +12,8 @@ use largesse_engine::clock::{Clock, SystemClock};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::rows;
+
 pub const BIN: &str = env!("CARGO_BIN_EXE_largesse");
 /// Far longer than a start takes; only a process that hangs gets here.
 const START_PATIENCE: Duration = Duration::from_secs(60);
@@ -37,6 +39,14 @@ pub fn largesse() -> Command {
     command
 }
 
+/// Audits a stopped folder with its rows; a JSON report.
+pub fn audit(data: &Path) -> std::process::Output {
+    let mut command = largesse();
+    command.args(["audit", "-o", "json", "--data"]).arg(data);
+    rows::configure(&mut command, data);
+    command.output().unwrap()
+}
+
 /// How a server is started.
 pub struct Launch {
     command: Command,
@@ -57,6 +67,7 @@ impl Launch {
         let mut command = largesse();
         command.args(["dev", "-o", "json", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data"]);
         command.arg(data);
+        rows::configure(&mut command, data);
         Launch { command, keys: None }
     }
 
@@ -67,6 +78,7 @@ impl Launch {
         let mut command = largesse();
         command.args(["serve", "-o", "json", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
         command.args(["--profile", "dev", "--data"]).arg(data).arg("--config").arg(file);
+        rows::configure(&mut command, data);
         let keys = Keys { secret: SECRET.into(), service: SERVICE_KEY.into(), admin: ADMIN_KEY.into() };
         Launch { command, keys: Some(keys) }
     }
@@ -457,6 +469,14 @@ impl Scratch {
 
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if rows::are_in_a_database() {
+            rows::drop_keyspace(&self.data());
+        }
     }
 }
 

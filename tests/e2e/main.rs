@@ -11,5 +11,6 @@ mod folder;
 mod harness;
 mod readme;
 mod retry;
+mod rows;
 mod shim;
 mod slow_disk;
