@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{account, audit, bench, catalog, config, dev, gift, log, serve, token};
+use crate::command::{account, audit, bench, catalog, config, dev, gift, key, log, serve, store, token};
 use crate::output::Format;
 
 const VERSION: &str =
@@ -38,6 +38,8 @@ pub enum Command {
     #[command(subcommand)]
     Token(token::Token),
     #[command(subcommand)]
+    Key(key::Key),
+    #[command(subcommand)]
     Gift(gift::Gift),
     #[command(subcommand)]
     Account(account::Account),
@@ -46,6 +48,8 @@ pub enum Command {
     Audit(audit::Audit),
     #[command(subcommand)]
     Log(log::Log),
+    #[command(subcommand)]
+    Store(store::Store),
     #[command(subcommand)]
     Bench(bench::Bench),
 }

@@ -50,6 +50,7 @@ impl Client {
     pub fn new(base: &str, bearer: Option<String>) -> Result<Client, Failure> {
         let base = address(base)?;
         // The server is named outright; a proxy between would only be in the way of a loopback address.
+        crate::tls::ready();
         let http =
             reqwest::Client::builder().no_proxy().timeout(PATIENCE).connect_timeout(Duration::from_secs(5)).build();
         let http = http.map_err(|error| Failure::new(format_args!("cannot start an HTTP client: {error}")))?;
@@ -145,10 +146,12 @@ fn help(code: &str, problem: &Value, key: Option<&str>) -> Option<String> {
 
 /// An address as people write it, as a base for paths.
 fn address(text: &str) -> Result<String, Failure> {
-    if text.starts_with("https://") {
-        return Err(Failure::usage("https is not spoken here yet").help("use http:// to a server or proxy nearby"));
-    }
-    let base = format!("http://{}", text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/'));
+    let (scheme, host) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+        (_, Some(host)) => ("https", host),
+        (Some(host), None) => ("http", host),
+        (None, None) => ("http", text),
+    };
+    let base = format!("{scheme}://{}", host.trim_end_matches('/'));
     match reqwest::Url::parse(&base) {
         Ok(url) if url.has_host() => Ok(base),
         Ok(_) | Err(_) => Err(Failure::usage(format_args!("`{text}` is not an address"))
@@ -168,10 +171,11 @@ mod tests {
             ("127.0.0.1:8080", "http://127.0.0.1:8080"),
             ("http://localhost:1/", "http://localhost:1"),
             ("http://[::1]:8080", "http://[::1]:8080"),
+            ("https://pay.example.com/", "https://pay.example.com"),
         ] {
             assert_eq!(address(text).unwrap(), base);
         }
-        for bad in ["", "http://", "https://example.com", "http://a b"] {
+        for bad in ["", "http://", "https://", "http://a b"] {
             assert_eq!(address(bad).unwrap_err().exit, Exit::Usage, "{bad}");
         }
     }

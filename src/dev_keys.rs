@@ -31,7 +31,7 @@ pub fn ensure(dir: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// 32 random bytes as hexadecimal digits.
-fn random_text() -> String {
+pub fn random_text() -> String {
     rand::random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

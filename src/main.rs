@@ -9,9 +9,13 @@ mod connect;
 mod dev_env;
 mod dev_keys;
 mod exit;
+mod jwks;
 mod output;
+mod payments;
 mod run;
+mod stores;
 mod telemetry;
+mod tls;
 
 #[cfg(test)]
 mod tests;

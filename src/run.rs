@@ -5,15 +5,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
+use largesse_api::auth::scopes::Scopes;
 use largesse_api::auth::{AuthOptions, NamedKey, TokenAlgorithm, TokenKey};
+use largesse_api::cors::CorsOptions;
+use largesse_api::rates::{Rate, RateOptions};
+use largesse_api::room_pass::RoomPassOptions;
 use largesse_api::state::Phase;
 use largesse_api::{ApiOptions, ApiState, ConnectionLimits, admin_router, public_router, serve_with};
-use largesse_config::{Algorithm, AuthConfig, Config, LogKind, StoreKind, ViewerKey};
+use largesse_config::{Algorithm, AuthConfig, Config, KafkaConfig, KeySource, LogKind, RateLimit, ViewerKey};
 use largesse_engine::accumulator::AccumulatorLimits;
 use largesse_engine::clock::{SteadyClock, SystemClock};
 use largesse_engine::flush::FlushLimits;
 use largesse_engine::ledger::{LedgerName, LedgerShape};
-use largesse_engine::node::{Node, NodeOptions};
+use largesse_engine::log::Logs;
+use largesse_engine::node::{Node, NodeOptions, threads};
 use largesse_engine::resolve::Room;
 use largesse_engine::service::{Patience, Service};
 use largesse_engine::shard::ShardLimits;
@@ -22,29 +28,35 @@ use largesse_engine::wallet::wallets::WalletLimits;
 use largesse_engine::wallet::window::WindowLimits;
 use largesse_storage::folder::DataFolder;
 use largesse_storage::log::embedded::{EmbeddedLogOptions, EmbeddedLogs};
-use largesse_storage::store::embedded::{EmbeddedStore, StoreOptions};
+use largesse_storage::log::kafka::{KafkaLogs, KafkaOptions};
+use largesse_storage::store::gap;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::exit::Failure;
+use crate::jwks::Published;
+use crate::{payments, stores};
 
 /// A process that serves.
 pub struct Running {
     pub public: SocketAddr,
     pub admin: SocketAddr,
     node: Node,
-    logs: Arc<EmbeddedLogs>,
+    logs: Arc<dyn Logs>,
     state: ApiState,
     doors: Vec<JoinHandle<std::io::Result<()>>>,
     stop: watch::Sender<bool>,
+    stop_notice: Duration,
+    /// Looks after the keys that viewers' issuer publishes.
+    published: Option<JoinHandle<()>>,
     signals: Signals,
 }
 
 /// Runs a server's work on threads of its own until it is done.
 pub fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_start(threads::hurry).build();
     runtime.map_err(|error| Failure::new(format_args!("cannot start threads: {error}")))?.block_on(work)
 }
 
@@ -53,26 +65,31 @@ pub fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), F
 pub async fn start(config: &Config) -> Result<Running, Failure> {
     let metrics = largesse_api::metrics::install().map_err(Failure::new)?;
     let auth = auth_options(&config.auth)?;
+    let published = Published::new(&config.auth.viewer)?;
+    let options = api_options(config, auth)?;
     let ledger: LedgerName = config.ledger.name.parse().map_err(Failure::new)?;
     let shape = LedgerShape::new(config.ledger.wallet_shards);
     let folder = DataFolder::open(&config.data.dir, &ledger, shape).map_err(Failure::new)?;
     // Before anything slow, so that an address in use is told at once.
     let public = bind(config.http.listen, "http.listen", "--listen").await?;
     let admin = bind(config.http.admin_listen, "http.admin-listen", "--admin-listen").await?;
-    let logs = match config.log.kind {
-        LogKind::Embedded => EmbeddedLogs::open(&folder, log_options(config)).map_err(Failure::new)?,
-    };
-    let store = match config.store.kind {
-        StoreKind::Embedded => {
-            let options = StoreOptions { cache_bytes: config.store.cache_bytes.get(), ..StoreOptions::default() };
-            EmbeddedStore::open(&folder.store(), ledger, shape, options).map_err(Failure::new)?
+    let logs: Arc<dyn Logs> = match config.log.kind {
+        LogKind::Embedded => Arc::new(EmbeddedLogs::open(&folder, log_options(config)).map_err(Failure::new)?),
+        LogKind::Kafka => {
+            refuse_embedded_log(&folder)?;
+            Arc::new(KafkaLogs::open(kafka_options(&config.log.kafka), &ledger, shape).await.map_err(Failure::new)?)
         }
     };
-    let logs = Arc::new(logs);
+    let store = stores::open(config, &folder).await?;
+    gap::check(&*logs, &*store, shape).await.map_err(Failure::new)?;
     let clock = Arc::new(SteadyClock::new(SystemClock));
-    let node = Node::start(node_options(config, shape), logs.clone(), Arc::new(store), clock).await;
+    let node = Node::start(node_options(config, shape), Arc::clone(&logs), store, clock).await;
     let node = node.map_err(Failure::new)?;
-    let state = ApiState::new(node.service(), api_options(config, auth), metrics).map_err(Failure::new)?;
+    let state = ApiState::new(node.service(), options, metrics).map_err(Failure::new)?;
+    let published = match published {
+        Some(published) => Some(published.start(state.clone()).await?),
+        None => None,
+    };
     state.readiness.also_ask(node.readiness());
     let (stop, _) = watch::channel(false);
     let limits = ConnectionLimits {
@@ -98,6 +115,8 @@ pub async fn start(config: &Config) -> Result<Running, Failure> {
         state,
         doors: doors.into(),
         stop,
+        stop_notice: config.http.stop_notice,
+        published,
         signals: Signals::listen()?,
     })
 }
@@ -127,6 +146,12 @@ impl Running {
     async fn end(self) {
         tracing::info!("stopping: finishing what was admitted");
         self.state.readiness.set(Phase::Draining);
+        // Whoever comes now is told to try again elsewhere; without this he would meet a closed port.
+        tokio::time::sleep(self.stop_notice).await;
+        if let Some(published) = self.published {
+            published.abort();
+            let _aborted = published.await;
+        }
         self.stop.send_replace(true);
         for door in self.doors {
             if let Ok(Err(error)) = door.await {
@@ -185,6 +210,30 @@ fn log_options(config: &Config) -> EmbeddedLogOptions {
     }
 }
 
+/// Money in a log that nobody reads any more would be gone without a word.
+fn refuse_embedded_log(folder: &DataFolder) -> Result<(), Failure> {
+    if !folder.has_log() {
+        return Ok(());
+    }
+    let what = format!("log.kind is `kafka`, but {} holds an embedded log", folder.dir().display());
+    Err(Failure::new(what).help("choose another data.dir, or set log.kind to `embedded`; a log cannot move over"))
+}
+
+/// How often records that nobody needs any more are given up.
+const CUT_EVERY: Duration = Duration::from_secs(10);
+
+fn kafka_options(config: &KafkaConfig) -> KafkaOptions {
+    KafkaOptions {
+        brokers: config.brokers.clone(),
+        producers: config.producers,
+        replication: config.replication,
+        min_insync_replicas: config.min_insync_replicas,
+        delivery_timeout: config.delivery_timeout,
+        request_timeout: config.request_timeout,
+        cut_every: config.cut.then_some(CUT_EVERY),
+    }
+}
+
 fn node_options(config: &Config, shape: LedgerShape) -> NodeOptions {
     let engine = &config.engine;
     let rooms = config.room.iter().map(|room| Room {
@@ -226,18 +275,33 @@ fn node_options(config: &Config, shape: LedgerShape) -> NodeOptions {
     }
 }
 
-fn api_options(config: &Config, auth: AuthOptions) -> ApiOptions {
-    ApiOptions {
+fn api_options(config: &Config, auth: AuthOptions) -> Result<ApiOptions, Failure> {
+    let rate = |limit: Option<RateLimit>| limit.map(|RateLimit { requests, per }| Rate { requests, per });
+    let limits = &config.limits;
+    let pass = &config.auth.room_pass;
+    let secret = pass.source().map(KeySource::read).transpose().map_err(Failure::new)?;
+    let origin = |origin: &String| HeaderValue::from_str(origin).map_err(Failure::new);
+    Ok(ApiOptions {
         auth,
+        rates: RateOptions {
+            user: rate(limits.per_user),
+            key: rate(limits.per_key),
+            address: rate(limits.per_address),
+            tracked_max: limits.tracked_max,
+            proxies: limits.proxies,
+        },
+        room_pass: secret.map(|secret| RoomPassOptions { secret: secret.expose().into(), ttl: pass.ttl }),
+        cors: CorsOptions { origins: config.http.origins.iter().map(origin).collect::<Result<_, _>>()? },
+        payments: payments::options(&config.recharge)?,
         body_bytes_max: config.http.body_bytes_max.as_usize(),
         catalog_bytes_max: config.http.catalog_bytes_max.as_usize(),
         request_timeout: config.http.deadline + config.http.answer_patience,
         ..ApiOptions::default()
-    }
+    })
 }
 
 /// Reads every key from where it is; one that cannot be read refuses to start.
-fn auth_options(auth: &AuthConfig) -> Result<AuthOptions, Failure> {
+pub fn auth_options(auth: &AuthConfig) -> Result<AuthOptions, Failure> {
     let mut options = AuthOptions {
         issuer: auth.viewer.issuer.clone(),
         audience: auth.viewer.audience.clone(),
@@ -250,7 +314,11 @@ fn auth_options(auth: &AuthConfig) -> Result<AuthOptions, Failure> {
     for service in &auth.service_keys {
         if let Some(source) = service.source() {
             let key = source.read().map_err(Failure::new)?;
-            options.service_keys.push(NamedKey::new(&service.name, key.expose()));
+            let scopes = service.scopes.as_ref().map(|scopes| Scopes::parse(scopes.iter().map(String::as_str)));
+            let scopes = scopes.unwrap_or(Ok(Scopes::ALL)).map_err(|unknown| {
+                Failure::new(format_args!("auth.service-keys: `{}`: there is no scope `{unknown}`", service.name))
+            })?;
+            options.service_keys.push(NamedKey::new(&service.name, key.expose()).with_scopes(scopes));
         }
     }
     if let Some(source) = auth.admin_key() {
@@ -268,7 +336,7 @@ fn token_key(key: &ViewerKey) -> Result<Option<TokenKey>, Failure> {
     };
     let Some(source) = key.source() else { return Ok(None) };
     let material = source.read().map_err(Failure::new)?.expose().as_bytes().to_vec();
-    Ok(Some(TokenKey { kid: None, algorithm, material }))
+    Ok(Some(TokenKey { kid: None, algorithm, material: material.into() }))
 }
 
 fn millis(span: Duration) -> u64 {

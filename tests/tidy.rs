@@ -64,6 +64,7 @@ fn is_text(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     name == "test"
         || name == "run"
+        || name == "services"
         || matches!(extension, "rs" | "toml" | "md" | "sh" | "js" | "mjs" | "css" | "html" | "yml")
 }
 

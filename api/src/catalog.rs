@@ -225,7 +225,7 @@ pub async fn put(
     let applied = state.service.control.apply_catalog(draft, by.to_string(), reason);
     match tokio::time::timeout(patience, applied).await {
         Ok(Ok(version)) => Ok(edge::json(&serde_json::json!({ "version": version }))),
-        Ok(Err(error)) => Err(refusals::of_control(error, final_after)),
+        Ok(Err(error)) => Err(refusals::of_control(error, "/v1/catalog", final_after)),
         Err(_elapsed) => Err(refusals::outcome_unknown("/v1/catalog".into(), final_after)),
     }
 }

@@ -55,6 +55,7 @@ codes! {
     Forbidden = "forbidden", FORBIDDEN, 10011, final_, "Not allowed to this caller";
     BadSignature = "bad_signature", UNAUTHORIZED, 10012, final_, "The request's signature does not fit";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, 10013, final_, "The path has no such method";
+    RoomPassInvalid = "room_pass_invalid", FORBIDDEN, 10015, final_, "A pass for this room is needed";
     NotFound = "not_found", NOT_FOUND, 10014, final_, "There is nothing at this path";
     GiftUnknown = "gift_unknown", NOT_FOUND, 10020, final_, "The gift is not sold here";
     RoomUnknown = "room_unknown", NOT_FOUND, 10021, final_, "The room does not exist";

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use bytes::Bytes;
@@ -16,6 +17,9 @@ use largesse_engine::units::{RoomId, UserId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::admission;
+use crate::auth::scopes::Scope;
+use crate::auth::services::ServiceKey;
 use crate::auth::{Caller, Door};
 use crate::error::ErrorCode;
 use crate::problem::Problem;
@@ -41,7 +45,7 @@ impl FromRequestParts<ApiState> for Public {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
-        state.auth.caller(&parts.headers, Door::Public).map(Public)
+        admission::caller(parts, state, Door::Public).map(Public)
     }
 }
 
@@ -52,7 +56,7 @@ impl FromRequestParts<ApiState> for Viewer {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
-        match state.auth.caller(&parts.headers, Door::Public)? {
+        match admission::caller(parts, state, Door::Public)? {
             Caller::Viewer(user) => Ok(Viewer(user)),
             Caller::Service(_) | Caller::Admin(_) => {
                 Err(Problem::forbidden("`me` is the user of a viewer's token; a service names the user in the path"))
@@ -61,13 +65,13 @@ impl FromRequestParts<ApiState> for Viewer {
     }
 }
 
-/// A service, by its name.
-pub struct Service;
+/// A service, by its key.
+pub struct Service(pub Arc<ServiceKey>);
 
 impl Service {
-    /// Whether its transfers may credit more or less than they debit. Whoever may recharge may issue.
+    /// Whether its transfers may credit more than they debit.
     pub fn may_issue(&self) -> bool {
-        true
+        self.0.scopes.has(Scope::Issue)
     }
 }
 
@@ -75,21 +79,21 @@ impl FromRequestParts<ApiState> for Service {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
-        match state.auth.caller(&parts.headers, Door::Public)? {
-            Caller::Service(_) => Ok(Service),
+        match admission::caller(parts, state, Door::Public)? {
+            Caller::Service(key) => Ok(Service(key)),
             Caller::Viewer(_) | Caller::Admin(_) => Err(Problem::forbidden("this call needs a service's key")),
         }
     }
 }
 
 /// An administrator, by the name of his key.
-pub struct Admin(pub std::sync::Arc<str>);
+pub struct Admin(pub Arc<str>);
 
 impl FromRequestParts<ApiState> for Admin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
-        match state.auth.caller(&parts.headers, Door::Admin)? {
+        match admission::caller(parts, state, Door::Admin)? {
             Caller::Admin(name) => Ok(Admin(name)),
             Caller::Viewer(_) | Caller::Service(_) => Err(Problem::forbidden("this call needs an administrator's key")),
         }
@@ -103,7 +107,7 @@ impl FromRequestParts<ApiState> for VisibleUser {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
-        let caller = state.auth.caller(&parts.headers, Door::Public)?;
+        let caller = admission::caller(parts, state, Door::Public)?;
         let user = path_id(parts, "user").await?.user();
         match caller {
             Caller::Service(_) => Ok(VisibleUser(user)),
@@ -180,12 +184,27 @@ impl FromRequest<ApiState> for CatalogBytes {
     }
 }
 
+/// The bytes of a body of any type within the usual limit.
+pub struct RawBytes(pub Bytes);
+
+impl FromRequest<ApiState> for RawBytes {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
+        read_bytes(request, state.options.body_bytes_max, state).await.map(RawBytes)
+    }
+}
+
 pub(crate) async fn read_body(request: Request, bytes_max: usize, state: &ApiState) -> Result<Bytes, Problem> {
-    let too_large = || Problem::new(ErrorCode::PayloadTooLarge, format!("a body here has at most {bytes_max} bytes"));
     if !is_json(request.headers().get(CONTENT_TYPE)) {
         let detail = "send the body as JSON with `Content-Type: application/json`";
         return Err(Problem::new(ErrorCode::UnsupportedMediaType, detail));
     }
+    read_bytes(request, bytes_max, state).await
+}
+
+async fn read_bytes(request: Request, bytes_max: usize, state: &ApiState) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(ErrorCode::PayloadTooLarge, format!("a body here has at most {bytes_max} bytes"));
     let announced =
         request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|announced| announced > bytes_max) {

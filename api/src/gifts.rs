@@ -22,6 +22,7 @@ use crate::openapi::schemas;
 use crate::problem::{Extras, Problem};
 use crate::receipts;
 use crate::refusals;
+use crate::room_pass;
 use crate::state::ApiState;
 use crate::trace::Trace;
 use crate::wire::{Id, Whole};
@@ -108,6 +109,7 @@ async fn send_parsed(
 ) -> Result<Response, Problem> {
     let body: GiftBody<'_> = parse_json(body)?;
     let sender = sender_of(caller, body.sender.map(Id::user), "sender")?;
+    room_pass::check(state.options.room_pass.as_ref(), caller, room, headers, || state.service.clock.now())?;
     let key = caller_key(headers, body.event_id.as_deref())?;
     let count = body.count.number("count")?;
     let price_seen = body.price_seen.map(|price| price.amount("price_seen")).transpose()?;
@@ -120,7 +122,7 @@ async fn send_parsed(
     let view = state.service.control.view();
     match sent {
         Ok(receipt) => {
-            state.gift_meter.applied(receipt.applied.replayed);
+            state.gift_meter.applied(&receipt.applied, &view.catalog);
             Ok(receipts::of_gift(&receipt, &view.catalog))
         }
         Err(error) => Err(refusals::of_service(error, &view.catalog, |time| poll(caller, sender, id, time))),

@@ -15,16 +15,25 @@ pub mod metrics;
 pub mod options;
 pub mod state;
 
+pub mod cors;
+pub mod payments;
+pub mod rates;
+pub mod room_pass;
+pub mod signed;
+
+pub mod admission;
 pub mod edge;
 pub mod extract;
 pub mod openapi;
 
 pub mod assets;
 pub mod balances;
+pub mod callbacks;
 pub mod catalog;
 pub mod docs;
 pub mod gifts;
 pub mod history;
+pub mod keys;
 pub mod ops;
 pub mod receipts;
 pub mod recharges;

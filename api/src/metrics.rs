@@ -4,7 +4,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use http::StatusCode;
-use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram};
+use largesse_engine::catalog::Catalog;
+use largesse_engine::wallet::outcome::Applied;
+use metrics::{Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, histogram};
 pub use metrics_exporter_prometheus::PrometheusHandle as Handle;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -39,6 +41,10 @@ pub(crate) fn describe() {
     describe_counter!("largesse_http_requests_total", "Requests answered, by route and status");
     describe_histogram!("largesse_http_request_seconds", "Time from a request's head to its answer, by route");
     describe_counter!("largesse_gift_requests_total", "Gifts asked for over HTTP, by outcome and reason");
+    describe_counter!("largesse_gift_value_total", "What new gifts debited, by asset");
+    describe_counter!("largesse_limit_rejections_total", "Requests turned away by a rate, by rule");
+    describe_gauge!("largesse_verified_tokens", "Viewers' tokens that are remembered as verified");
+    describe_counter!("largesse_recharge_callbacks_total", "Notices of payment providers, by channel and outcome");
 }
 
 /// Requests of one route.
@@ -68,6 +74,8 @@ pub struct GiftMeter {
     applied: Counter,
     replayed: Counter,
     failed: [OnceLock<Counter>; ErrorCode::ALL.len()],
+    /// What new gifts debited, by the asset's number; assets beyond are looked up each time.
+    value: [OnceLock<Counter>; 64],
 }
 
 impl Default for GiftMeter {
@@ -76,14 +84,23 @@ impl Default for GiftMeter {
             applied: gift_counter("applied", "new"),
             replayed: gift_counter("applied", "replayed"),
             failed: [const { OnceLock::new() }; ErrorCode::ALL.len()],
+            value: [const { OnceLock::new() }; 64],
         }
     }
 }
 
 impl GiftMeter {
-    pub fn applied(&self, replayed: bool) {
-        let counter = if replayed { &self.replayed } else { &self.applied };
-        counter.increment(1);
+    pub fn applied(&self, applied: &Applied, catalog: &Catalog) {
+        if applied.replayed {
+            self.replayed.increment(1);
+            return;
+        }
+        self.applied.increment(1);
+        let make = || counter!("largesse_gift_value_total", "asset" => catalog.asset_name(applied.asset));
+        match self.value.get(usize::from(applied.asset.get())) {
+            Some(counter) => counter.get_or_init(make).increment(applied.total.get()),
+            None => make().increment(applied.total.get()),
+        }
     }
 
     pub fn failed(&self, code: ErrorCode) {

@@ -15,7 +15,9 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{Modify, OpenApi};
 
 use crate::catalog::is_known;
-use crate::{assets, balances, catalog, gifts, history, ops, recharges, station, transfers};
+use crate::{
+    assets, balances, callbacks, catalog, gifts, history, keys, ops, recharges, room_pass, station, transfers,
+};
 
 pub mod catalog_shapes;
 pub mod errors;
@@ -26,9 +28,10 @@ pub mod schemas;
 #[openapi(
     info(title = "Largesse", description = include_str!("openapi/public.md"), license(name = "Apache-2.0", identifier = "Apache-2.0")),
     paths(
-        gifts::send, gifts::find, catalog::of_room, assets::asset,
+        gifts::send, gifts::find, catalog::of_room, room_pass::http_call::create, assets::asset,
         balances::own, balances::of_user, balances::query, history::own, history::of_user,
-        recharges::recharge, transfers::batch,
+        recharges::recharge,
+        callbacks::report, transfers::batch,
         station::change_assets, station::get_assets, station::get_asset_records, station::send_gift, station::list_gift,
         ops::healthz, description
     ),
@@ -47,10 +50,10 @@ pub struct PublicApi;
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Largesse, for administrators", description = include_str!("openapi/admin.md"), license(name = "Apache-2.0", identifier = "Apache-2.0")),
-    paths(catalog::get, catalog::put, ops::healthz, ops::readyz, ops::metrics, description),
-    components(schemas(schemas::ProblemBody)),
+    paths(catalog::get, catalog::put, keys::list, keys::create, keys::revoke, ops::healthz, ops::readyz, ops::metrics, description),
+    components(schemas(schemas::ProblemBody, keys::Listed<'static>)),
     modifiers(&Callers),
-    tags((name = "catalog", description = "What is sold."), (name = "operations", description = "For those who keep it running."))
+    tags((name = "keys", description = "Keys of services."), (name = "catalog", description = "What is sold."), (name = "operations", description = "For those who keep it running."))
 )]
 pub struct AdminApi;
 
@@ -75,7 +78,7 @@ impl Modify for Callers {
             components.add_security_scheme("admin", bearer(None, "An administrator's key."));
         }
         for item in api.paths.paths.values_mut() {
-            for operation in [&mut item.get, &mut item.post, &mut item.put].into_iter().flatten() {
+            for operation in [&mut item.get, &mut item.post, &mut item.put, &mut item.delete].into_iter().flatten() {
                 operation.parameters.iter_mut().flatten().for_each(without_null);
             }
         }

@@ -48,5 +48,6 @@ pub async fn readyz(State(state): State<ApiState>) -> Result<Response, Problem> 
 )]
 pub async fn metrics(State(state): State<ApiState>) -> Response {
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    metrics::gauge!("largesse_verified_tokens").set(state.auth.tokens().remembered() as f64);
     ([(CONTENT_TYPE, text)], state.metrics.render()).into_response()
 }

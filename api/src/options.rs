@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use crate::auth::AuthOptions;
+use crate::cors::CorsOptions;
+use crate::payments::PaymentOptions;
+use crate::rates::RateOptions;
+use crate::room_pass::RoomPassOptions;
 
 #[derive(Clone, Debug)]
 pub struct ApiOptions {
@@ -19,6 +23,14 @@ pub struct ApiOptions {
     pub request_timeout: Duration,
     /// Verified tokens that are remembered. Default: 100,000.
     pub verified_tokens_max: u64,
+    /// Who may ask how often. Default: nobody is limited.
+    pub rates: RateOptions,
+    /// Whether gifts need a pass for their room. Default: they do not.
+    pub room_pass: Option<RoomPassOptions>,
+    /// Which web pages may call. Default: none.
+    pub cors: CorsOptions,
+    /// How payments are reported, and what they are worth. Default: no channel.
+    pub payments: PaymentOptions,
 }
 
 impl Default for ApiOptions {
@@ -31,6 +43,10 @@ impl Default for ApiOptions {
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(5),
             verified_tokens_max: 100_000,
+            rates: RateOptions::default(),
+            room_pass: None,
+            cors: CorsOptions::default(),
+            payments: PaymentOptions::default(),
         }
     }
 }

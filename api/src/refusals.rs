@@ -139,12 +139,13 @@ impl From<KeyError> for Problem {
 }
 
 /// Why the catalog was not changed, or may have been.
-pub fn of_control(error: ControlError, final_after: Time) -> Problem {
+pub fn of_control(error: ControlError, poll: &str, final_after: Time) -> Problem {
     match error {
         ControlError::Invalid(wrong) => Problem::bad_request(wrong.to_string()),
+        ControlError::Key(refusal) => Problem::bad_request(refusal.to_string()),
         ControlError::Call(CallError::Overloaded { retry_after }) => overloaded(retry_after),
         ControlError::Call(CallError::ShardUnavailable) => shard_unavailable(),
-        ControlError::Call(CallError::OutcomeUnknown) => outcome_unknown("/v1/catalog".into(), final_after),
+        ControlError::Call(CallError::OutcomeUnknown) => outcome_unknown(poll.into(), final_after),
     }
 }
 

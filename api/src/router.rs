@@ -5,20 +5,24 @@ use std::sync::Arc;
 use axum::Router;
 use axum::handler::Handler;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, any, get, post};
+use axum::routing::{MethodRouter, any, delete, get, post};
 
 use crate::edge::{self, RouteEdge};
 use crate::error::ErrorCode;
 use crate::metrics::RouteMeter;
 use crate::problem::Problem;
 use crate::state::ApiState;
-use crate::{assets, balances, catalog, docs, gifts, history, openapi, ops, recharges, station, transfers};
+use crate::transfers;
+use crate::{
+    assets, balances, callbacks, catalog, docs, gifts, history, keys, openapi, ops, recharges, room_pass, station,
+};
 
 /// What viewers and services reach.
 pub fn public_router(state: ApiState) -> Router {
     let routes = Routes::new(&state)
         .add("/v1/rooms/{room}/gifts", post(gifts::send))
         .add("/v1/rooms/{room}/catalog", get(catalog::of_room))
+        .add("/v1/rooms/{room}/pass", post(room_pass::http_call::create))
         .add("/v1/gifts/{event_id}", get(gifts::find))
         .add("/v1/me/balances", get(balances::own))
         .add("/v1/users/{user}/balances", get(balances::of_user))
@@ -26,6 +30,7 @@ pub fn public_router(state: ApiState) -> Router {
         .add("/v1/users/{user}/history", get(history::of_user))
         .add("/v1/balances:query", post(balances::query))
         .add("/v1/recharges", post(recharges::recharge))
+        .add("/v1/recharges/callbacks/{channel}", post(callbacks::report))
         .add("/v1/transfers:batch", post(transfers::batch))
         .add_as_it_is("/openapi/payment/station/v1/changeassets", any(station::change_assets))
         .add_as_it_is("/openapi/payment/da/v1/getassets", any(station::get_assets))
@@ -39,13 +44,20 @@ pub fn public_router(state: ApiState) -> Router {
         .add("/assets/{*path}", get(assets::asset))
         .add("/healthz", get(ops::healthz))
         .add("/health", get(ops::healthz));
-    routes.finish(state)
+    let cors = state.options.cors.layer();
+    let router = routes.finish(state);
+    match cors {
+        Some(layer) => router.layer(layer),
+        None => router,
+    }
 }
 
 /// What administrators and machines that watch reach, on a port of its own.
 pub fn admin_router(state: ApiState) -> Router {
     let routes = Routes::new(&state)
         .add("/v1/catalog", get(catalog::get).put(catalog::put))
+        .add("/v1/keys", get(keys::list).post(keys::create))
+        .add("/v1/keys/{name}", delete(keys::revoke))
         .add("/openapi.json", get(openapi::admin_description))
         .add("/docs", get(docs::index))
         .add("/docs/{file}", get(docs::file))
@@ -84,7 +96,9 @@ impl Routes {
     }
 
     fn edge(&self, route: &'static str) -> RouteEdge {
-        RouteEdge { state: self.state.clone(), meter: Arc::new(RouteMeter::new(route)) }
+        // Whoever watches the process is answered to its end.
+        let is_work = route.starts_with("/v1") || route.starts_with("/openapi");
+        RouteEdge { state: self.state.clone(), meter: Arc::new(RouteMeter::new(route)), is_work }
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -13,12 +15,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::rates::Peer;
+
 #[derive(Clone, Debug)]
 pub struct ConnectionLimits {
     /// Open at a time; further ones wait in the system's backlog. Default: 20,000.
     pub connections_max: usize,
     /// How long the head of a request may take, and how long a connection may idle. Default: 30 s.
     pub head_timeout: Duration,
+    /// What a connection reads ahead. A head that has not ended by then is refused, so none is larger than twice this.
+    /// Default: 64 KiB.
+    pub head_bytes_max: usize,
     /// How long requests under way may take once the server stops. Default: 10 s.
     pub drain_timeout: Duration,
 }
@@ -28,6 +35,7 @@ impl Default for ConnectionLimits {
         ConnectionLimits {
             connections_max: 20_000,
             head_timeout: Duration::from_secs(30),
+            head_bytes_max: 64 << 10,
             drain_timeout: Duration::from_secs(10),
         }
     }
@@ -52,7 +60,7 @@ pub async fn serve_with(
     // HTTP/2 needs TLS in browsers, which a proxy in front brings. Without it the protocol need not be guessed from the
     // first bytes, for which a connection would wait without a limit.
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout);
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout).max_buf_size(limits.head_bytes_max);
     let (stop, stopping) = watch::channel(false);
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -60,7 +68,7 @@ pub async fn serve_with(
             accepted = accept(&listener, &permits) => accepted,
             () = &mut shutdown => break,
         };
-        let (stream, permit) = match accepted {
+        let (stream, peer, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -69,7 +77,7 @@ pub async fn serve_with(
                 continue;
             }
         };
-        let service = TowerToHyperService::new(router.clone());
+        let service = TowerToHyperService::new(WithPeer { router: router.clone(), peer: Peer(peer.ip()) });
         let builder = builder.clone();
         let mut stopping = stopping.clone();
         let runtime = next_runtime.next().expect("there is one at least");
@@ -104,6 +112,31 @@ pub async fn serve_with(
     Ok(())
 }
 
+/// The router, with where the connection comes from beside each request.
+#[derive(Clone)]
+struct WithPeer {
+    router: Router,
+    peer: Peer,
+}
+
+impl<B> tower::Service<http::Request<B>> for WithPeer
+where
+    Router: tower::Service<http::Request<B>>,
+{
+    type Response = <Router as tower::Service<http::Request<B>>>::Response;
+    type Error = <Router as tower::Service<http::Request<B>>>::Error;
+    type Future = <Router as tower::Service<http::Request<B>>>::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        tower::Service::poll_ready(&mut self.router, context)
+    }
+
+    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        tower::Service::call(&mut self.router, request)
+    }
+}
+
 async fn told(stopping: &mut watch::Receiver<bool>) {
     let _told_or_gone = stopping.wait_for(|is_stopping| *is_stopping).await;
 }
@@ -111,9 +144,9 @@ async fn told(stopping: &mut watch::Receiver<bool>) {
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
-) -> io::Result<(std::net::TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<(std::net::TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _peer) = listener.accept().await?;
+    let (stream, peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream.into_std()?, permit))
+    Ok((stream.into_std()?, peer, permit))
 }

@@ -11,6 +11,8 @@ use crate::auth::{Auth, AuthError};
 use crate::catalog::CatalogPages;
 use crate::metrics::GiftMeter;
 use crate::options::ApiOptions;
+use crate::rates::Rates;
+use crate::signed::Replays;
 use crate::trace::FreshIds;
 
 /// One handle on everything; cloning it costs a count.
@@ -21,6 +23,8 @@ pub struct Shared {
     pub service: Service,
     pub options: ApiOptions,
     pub auth: Auth,
+    pub(crate) rates: Option<Rates>,
+    pub(crate) replays: Replays,
     pub readiness: Readiness,
     pub metrics: PrometheusHandle,
     pub(crate) catalog_pages: CatalogPages,
@@ -33,10 +37,14 @@ impl ApiState {
     pub fn new(service: Service, options: ApiOptions, metrics: PrometheusHandle) -> Result<ApiState, AuthError> {
         crate::metrics::describe();
         let auth = Auth::new(&options.auth, options.verified_tokens_max, Arc::clone(&service.clock))?;
+        let auth = auth.with_control(Arc::clone(&service.control));
+        let rates = Rates::new(&options.rates);
         Ok(ApiState(Arc::new(Shared {
             service,
             options,
             auth,
+            rates,
+            replays: Replays::default(),
             readiness: Readiness::default(),
             metrics,
             catalog_pages: CatalogPages::default(),

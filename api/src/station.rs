@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -15,6 +16,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use largesse_engine::service::{Patience, Service};
 use serde::Serialize;
 
+use crate::admission;
 use crate::auth::{Caller, Door};
 use crate::edge;
 use crate::error::ErrorCode;
@@ -61,15 +63,17 @@ struct Envelope<'a, T> {
 /// A call that may be looked at more closely.
 struct Call {
     caller: Caller,
+    headers: HeaderMap,
     body: Bytes,
 }
 
 impl Call {
     async fn read(state: &ApiState, request: Request) -> Result<Call, Problem> {
         is_post(&request)?;
-        let caller = caller(state, request.headers(), request.uri().query())?;
+        let caller = caller(state, &request)?;
+        let headers = request.headers().clone();
         let body = read_body(request, state.options.body_bytes_max, state).await?;
-        Ok(Call { caller, body })
+        Ok(Call { caller, headers, body })
     }
 }
 
@@ -81,18 +85,23 @@ fn is_post(request: &Request) -> Result<(), Problem> {
 }
 
 /// Here, and only here, a token may also come as `x-access-token`, or as `access_token` in the query.
-fn caller(state: &ApiState, headers: &HeaderMap, query: Option<&str>) -> Result<Caller, Problem> {
+fn caller(state: &ApiState, request: &Request) -> Result<Caller, Problem> {
+    let headers = request.headers();
+    let of = |headers: &HeaderMap| {
+        admission::caller_by(headers, request.method(), request.extensions(), state, Door::Public)
+    };
     if headers.contains_key(AUTHORIZATION) {
-        return state.auth.caller(headers, Door::Public);
+        return of(headers);
     }
-    let in_query = || query?.split('&').find_map(|pair| pair.strip_prefix("access_token=")).map(str::to_owned);
+    let in_query =
+        || request.uri().query()?.split('&').find_map(|pair| pair.strip_prefix("access_token=")).map(str::to_owned);
     let in_header = headers.get("x-access-token").and_then(|token| token.to_str().ok()).map(str::to_owned);
     let mut as_bearer = HeaderMap::new();
     if let Some(token) = in_header.or_else(in_query) {
         let value = HeaderValue::try_from(format!("Bearer {token}"));
         as_bearer.insert(AUTHORIZATION, value.map_err(|_| Problem::bad_request("the token cannot be read"))?);
     }
-    state.auth.caller(&as_bearer, Door::Public)
+    of(&as_bearer)
 }
 
 /// The engine with this interface's patience.
@@ -116,6 +125,7 @@ fn number(code: ErrorCode) -> u32 {
         | ErrorCode::Unauthenticated
         | ErrorCode::Forbidden
         | ErrorCode::BadSignature
+        | ErrorCode::RoomPassInvalid
         | ErrorCode::GiftUnknown
         | ErrorCode::RoomUnknown
         | ErrorCode::EventUnknown
@@ -193,7 +203,7 @@ fn too_many(what: &str, count: usize) -> Result<(), Problem> {
 
 fn for_services(caller: &Caller) -> Result<extract::Service, Problem> {
     match caller {
-        Caller::Service(_) => Ok(extract::Service),
+        Caller::Service(key) => Ok(extract::Service(Arc::clone(key))),
         Caller::Viewer(_) | Caller::Admin(_) => Err(Problem::forbidden("this call needs a service's key")),
     }
 }

@@ -20,6 +20,34 @@ pub struct AuthConfig {
     /// A file that holds the admin key instead. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin_key_file: Option<PathBuf>,
+    pub room_pass: RoomPassConfig,
+}
+
+/// `[auth.room-pass]`: with a secret, gifts of viewers need a pass for their room, from `POST /v1/rooms/{room}/pass`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RoomPassConfig {
+    /// What passes are signed with, at least 32 bytes; all nodes have the same. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
+    /// A file that holds that secret instead. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_file: Option<PathBuf>,
+    /// How long a pass is good for. Default: 5 min.
+    #[serde(with = "span")]
+    pub ttl: Duration,
+}
+
+impl Default for RoomPassConfig {
+    fn default() -> Self {
+        RoomPassConfig { secret: None, secret_file: None, ttl: Duration::from_secs(300) }
+    }
+}
+
+impl RoomPassConfig {
+    pub fn source(&self) -> Option<KeySource<'_>> {
+        KeySource::of(self.secret.as_ref(), self.secret_file.as_ref())
+    }
 }
 
 /// `[auth.viewer]`: how viewers' tokens (JWT) are checked. Without a key no token is accepted.
@@ -37,6 +65,15 @@ pub struct ViewerConfig {
     /// The public key of RS256 or ES256, as PEM. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_key_file: Option<PathBuf>,
+    /// A set of public keys (JWKS) that is read again when it changes, beside the key above. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks_file: Option<PathBuf>,
+    /// Where the issuer publishes such a set. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks_url: Option<String>,
+    /// How often that is looked at; a token that names an unknown key has it looked at sooner. Default: 5 min.
+    #[serde(with = "span")]
+    pub jwks_every: Duration,
     /// The `iss` a token must carry. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
@@ -58,6 +95,9 @@ impl Default for ViewerConfig {
             secret: None,
             secret_file: None,
             public_key_file: None,
+            jwks_file: None,
+            jwks_url: None,
+            jwks_every: Duration::from_secs(300),
             issuer: None,
             audience: None,
             leeway: Duration::from_secs(30),
@@ -100,6 +140,9 @@ pub struct ServiceKey {
     pub key: Option<Secret>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
+    /// What it may be used for: read, gifts, recharges, transfers, issue, rooms; without this, everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<String>>,
 }
 
 /// Where a key's text is: in the configuration, or in a file of its own.
@@ -118,7 +161,7 @@ pub enum ReadKeyError {
 }
 
 impl<'a> KeySource<'a> {
-    fn of(inline: Option<&'a Secret>, file: Option<&'a PathBuf>) -> Option<KeySource<'a>> {
+    pub(crate) fn of(inline: Option<&'a Secret>, file: Option<&'a PathBuf>) -> Option<KeySource<'a>> {
         inline.map(KeySource::Inline).or(file.map(|path| KeySource::File(path)))
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::auth::{Algorithm, AuthConfig, ServiceKey, ViewerKey};
+use crate::cql::CqlConfig;
 use crate::model::Config;
 use crate::values::{ByteSize, Secret, span};
 
@@ -59,10 +60,12 @@ impl Config {
         let mut checks = Checks::default();
         self.check_ledger(&mut checks);
         self.check_log(&mut checks);
+        self.store.cql.check(&mut checks);
         self.check_engine(&mut checks);
         self.check_http(&mut checks);
         self.auth.check(&mut checks);
         self.check_rooms(&mut checks);
+        self.check_recharge(&mut checks);
         checks.that(!self.log_output.level.is_empty(), "log-output.level", "is empty; write `info`, say");
         if checks.0.is_empty() { Ok(()) } else { Err(Problems(checks.0)) }
     }
@@ -86,6 +89,31 @@ impl Config {
         checks.that(is_sane, "log.segment-bytes", "must be 2 MiB to 2 GiB");
         let why = format!("{} must hold at least four segments of log.segment-bytes = {segment}", self.log.bytes_max);
         checks.that(self.log.bytes_max.get() / 4 >= segment.get(), "log.bytes-max", why);
+        self.check_kafka(checks);
+    }
+
+    fn check_kafka(&self, checks: &mut Checks) {
+        let kafka = &self.log.kafka;
+        checks.that(!kafka.brokers.is_empty(), "log.kafka.brokers", "is empty; name at least one as host:port");
+        for broker in &kafka.brokers {
+            let port = broker.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+            let is_address = port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0));
+            checks.that(is_address, "log.kafka.brokers", format!("`{broker}` is not host:port"));
+        }
+        checks.that((1..=64).contains(&kafka.producers), "log.kafka.producers", "must be 1 to 64");
+        checks.that(kafka.replication > 0, "log.kafka.replication", "must be at least 1");
+        checks.that(kafka.min_insync_replicas > 0, "log.kafka.min-insync-replicas", "must be at least 1");
+        let why = format!(
+            "{} must not be more than log.kafka.replication = {}",
+            kafka.min_insync_replicas, kafka.replication
+        );
+        let fits = kafka.min_insync_replicas <= kafka.replication;
+        checks.that(fits, "log.kafka.min-insync-replicas", why);
+        let is_sane = (Duration::from_millis(500)..=Duration::from_secs(300)).contains(&kafka.request_timeout);
+        checks.that(is_sane, "log.kafka.request-timeout", "must be 500 ms to 5 min");
+        let is_sane = (kafka.request_timeout..=Duration::from_secs(900)).contains(&kafka.delivery_timeout);
+        let why = "must be at least log.kafka.request-timeout, and at most 15 min";
+        checks.that(is_sane, "log.kafka.delivery-timeout", why);
     }
 
     fn check_engine(&self, checks: &mut Checks) {
@@ -139,6 +167,55 @@ impl Config {
         let limit = Duration::from_secs(60);
         checks.that(http.read_patience <= limit, "http.read-patience", "must be at most 1 min");
         checks.that(http.stop_patience <= limit * 10, "http.stop-patience", "must be at most 10 min");
+        checks.that(http.stop_notice <= limit, "http.stop-notice", "must be at most 1 min");
+        let is_origin = |text: &&String| {
+            let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+            let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-:[]".contains(c);
+            rest.is_some_and(|rest| !rest.is_empty() && rest.chars().all(fits))
+        };
+        if let Some(wrong) = http.origins.iter().find(|origin| !is_origin(origin)) {
+            let why = format!("`{wrong}` is no origin; write scheme, host and port only, in lower case");
+            checks.that(false, "http.origins", why);
+        }
+        checks.at_least_one(self.limits.tracked_max, "limits.tracked-max");
+        checks.that(self.limits.proxies <= 8, "limits.proxies", "must be at most 8");
+    }
+
+    fn check_recharge(&self, checks: &mut Checks) {
+        let recharge = &self.recharge;
+        checks.that(!recharge.asset.is_empty(), "recharge.asset", "is empty; name an asset of the catalog");
+        for (place, product) in recharge.products.iter().enumerate() {
+            let key = format!("recharge.products.{place}");
+            let others = &recharge.products[..place];
+            checks.that(product.amount > 0, &format!("{key}.amount"), "must be at least 1");
+            let is_repeated = others.iter().any(|other| other.id == product.id);
+            checks.that(!is_repeated, &format!("{key}.id"), format!("`{}` is listed twice", product.id));
+            let is_repeated = product.price.is_some() && others.iter().any(|other| other.price == product.price);
+            checks.that(!is_repeated, &format!("{key}.price"), "another product has the same price: which was bought?");
+        }
+        if let Some(wechat) = &recharge.wechat {
+            let (key, file) = (wechat.api_v3_key.as_ref(), wechat.api_v3_key_file.as_ref());
+            one_of(checks, "recharge.wechat.api-v3-key", key, file);
+            let why = "needs its api-v3-key or api-v3-key-file";
+            checks.that(wechat.api_v3_key().is_some(), "recharge.wechat", why);
+            checks.that(!wechat.keys.is_empty(), "recharge.wechat.keys", "is empty; name the platform's key");
+        }
+        if let Some(douyin) = &recharge.douyin {
+            one_of(checks, "recharge.douyin.token", douyin.token.as_ref(), douyin.token_file.as_ref());
+            let is_there = douyin.platform_key_file.is_some() || douyin.token().is_some();
+            checks.that(is_there, "recharge.douyin", "needs platform-key-file, or token or token-file");
+        }
+        for (place, channel) in recharge.hmac.iter().enumerate() {
+            let key = format!("recharge.hmac.{place}");
+            one_of(checks, &format!("{key}.secret"), channel.secret.as_ref(), channel.secret_file.as_ref());
+            checks.that(channel.secret().is_some(), &key, "needs its secret or secret-file");
+            let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            let is_taken = matches!(channel.name.as_str(), "apple" | "wechat" | "alipay" | "douyin")
+                || recharge.hmac[..place].iter().any(|other| other.name == channel.name);
+            let is_name = !channel.name.is_empty() && channel.name.len() <= 32 && channel.name.chars().all(is_plain);
+            let why = format!("`{}` cannot name a channel: use a-z, 0-9 and -, and each name once", channel.name);
+            checks.that(is_name && !is_taken, &format!("{key}.name"), why);
+        }
     }
 
     fn check_rooms(&self, checks: &mut Checks) {
@@ -156,23 +233,80 @@ impl Config {
     }
 }
 
+impl CqlConfig {
+    fn check(&self, checks: &mut Checks) {
+        checks.that(!self.nodes.is_empty(), "store.cql.nodes", "is empty; name one node at least");
+        for node in &self.nodes {
+            let port = node.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>()));
+            let why = format!("`{node}` is no address; write a host and a port, such as \"127.0.0.1:9042\"");
+            checks.that(matches!(port, Some(Ok(1..))), "store.cql.nodes", why);
+        }
+        let keyspace = &self.keyspace;
+        let is_name = keyspace.starts_with(|first: char| first.is_ascii_lowercase())
+            && keyspace.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+            && keyspace.len() <= 48;
+        let why = format!("`{keyspace}` cannot name a keyspace: use a-z, 0-9 and _, a letter first, at most 48");
+        checks.that(is_name, "store.cql.keyspace", why);
+        let is_plain = |name: &String| {
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+        };
+        let why = "may have letters, digits, _, - and . only";
+        checks.that(self.datacenter.as_ref().is_none_or(is_plain), "store.cql.datacenter", why);
+        checks.that((1..=100).contains(&self.replication), "store.cql.replication", "must be 1 to 100");
+        checks.that((1..=1 << 20).contains(&self.partitions), "store.cql.partitions", "must be 1 to 1048576");
+        one_of(checks, "store.cql.password", self.password.as_ref(), self.password_file.as_ref());
+        let why = "and store.cql.password belong together; give both or none";
+        checks.that(self.user.is_some() == self.password().is_some(), "store.cql.user", why);
+        let in_flight = [
+            ("store.cql.batches-in-flight-max", self.batches_in_flight_max),
+            ("store.cql.reads-in-flight-max", self.reads_in_flight_max),
+        ];
+        for (key, value) in in_flight {
+            checks.that((1..=16_384).contains(&value), key, "must be 1 to 16384");
+        }
+        let timeouts = [
+            ("store.cql.connect-timeout", self.connect_timeout),
+            ("store.cql.read-timeout", self.read_timeout),
+            ("store.cql.write-timeout", self.write_timeout),
+        ];
+        for (key, span) in timeouts {
+            let is_sane = (Duration::from_millis(10)..=Duration::from_secs(60)).contains(&span);
+            checks.that(is_sane, key, "must be 10 ms to 1 min");
+        }
+    }
+}
+
 impl AuthConfig {
     fn check(&self, checks: &mut Checks) {
         let viewer = &self.viewer;
+        let has_published = viewer.jwks_file.is_some() || viewer.jwks_url.is_some();
         let now = ViewerKey {
             algorithm: viewer.algorithm,
             secret: viewer.secret.clone(),
             secret_file: viewer.secret_file.clone(),
             public_key_file: viewer.public_key_file.clone(),
         };
-        now.check("auth.viewer", checks);
+        now.check("auth.viewer", has_published, checks);
         if let Some(previous) = &viewer.previous {
-            previous.check("auth.viewer.previous", checks);
+            previous.check("auth.viewer.previous", false, checks);
             let why = "needs its secret, secret-file or public-key-file; or leave the section out";
             checks.that(previous.source().is_some(), "auth.viewer.previous", why);
         }
         let is_sane = viewer.leeway <= Duration::from_secs(300);
         checks.that(is_sane, "auth.viewer.leeway", "must be at most 5 min: it lengthens the life of every token");
+        let why = "is given twice, as a file and as a URL; keep one";
+        checks.that(viewer.jwks_file.is_none() || viewer.jwks_url.is_none(), "auth.viewer.jwks-file", why);
+        let is_url = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+        let is_sane = viewer.jwks_url.as_ref().is_none_or(is_url);
+        checks.that(is_sane, "auth.viewer.jwks-url", "must start with https:// (or http:// on a network of your own)");
+        let is_sane = (Duration::from_secs(1)..=Duration::from_secs(86_400)).contains(&viewer.jwks_every);
+        checks.that(is_sane, "auth.viewer.jwks-every", "must be 1 s to 1 day");
+        let pass = &self.room_pass;
+        one_of(checks, "auth.room-pass.secret", pass.secret.as_ref(), pass.secret_file.as_ref());
+        let is_long = pass.secret.as_ref().is_none_or(|secret| secret.expose().len() >= SECRET_BYTES_MIN);
+        checks.that(is_long, "auth.room-pass.secret", format!("must have at least {SECRET_BYTES_MIN} bytes"));
+        let is_sane = (Duration::from_secs(5)..=Duration::from_secs(86_400)).contains(&pass.ttl);
+        checks.that(is_sane, "auth.room-pass.ttl", "must be 5 s to 1 day");
         for (place, service) in self.service_keys.iter().enumerate() {
             let key = format!("auth.service-keys.{place}");
             service.check(&key, checks);
@@ -197,7 +331,7 @@ impl ServiceKey {
 }
 
 impl ViewerKey {
-    fn check(&self, at: &str, checks: &mut Checks) {
+    fn check(&self, at: &str, has_other: bool, checks: &mut Checks) {
         one_of(checks, &format!("{at}.secret"), self.secret.as_ref(), self.secret_file.as_ref());
         let is_long = self.secret.as_ref().is_none_or(|secret| secret.expose().len() >= SECRET_BYTES_MIN);
         checks.that(is_long, &format!("{at}.secret"), format!("must have at least {SECRET_BYTES_MIN} bytes"));
@@ -211,7 +345,7 @@ impl ViewerKey {
                 let why = "is for HS256; RS256 and ES256 take public-key-file";
                 checks.that(!has_secret, &format!("{at}.secret"), why);
                 let why = "is needed for RS256 and ES256";
-                checks.that(self.public_key_file.is_some(), &format!("{at}.public-key-file"), why);
+                checks.that(has_other || self.public_key_file.is_some(), &format!("{at}.public-key-file"), why);
             }
         }
     }

@@ -6,22 +6,30 @@
 
 mod auth;
 mod check;
+mod cql;
 mod environment;
+mod limits;
 mod load;
 mod model;
 mod origin;
+mod recharge;
 mod values;
 
 #[cfg(test)]
 mod tests;
 
-pub use auth::{Algorithm, AuthConfig, KeySource, ReadKeyError, ServiceKey, ViewerConfig, ViewerKey};
+pub use auth::{Algorithm, AuthConfig, KeySource, ReadKeyError, RoomPassConfig, ServiceKey, ViewerConfig, ViewerKey};
 pub use check::{Problem, Problems};
+pub use cql::CqlConfig;
 pub use environment::{Environment, Profile, UnknownName};
+pub use limits::{LimitsConfig, RateLimit};
 pub use load::{Flag, LoadError, Loaded, Sources};
 pub use model::{
-    Config, DataConfig, EngineConfig, HttpConfig, LedgerConfig, LogConfig, LogKind, LogOutputConfig, OutputFormat,
-    RoomConfig, StoreConfig, StoreKind,
+    Config, DataConfig, EngineConfig, HttpConfig, KafkaConfig, LedgerConfig, LogConfig, LogKind, LogOutputConfig,
+    OutputFormat, RoomConfig, StoreConfig, StoreKind,
 };
 pub use origin::Setting;
+pub use recharge::{
+    AlipayConfig, AppleConfig, DouyinConfig, HmacConfig, ProductConfig, RechargeConfig, WechatConfig, WechatKey,
+};
 pub use values::{ByteSize, Secret};

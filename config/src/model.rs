@@ -7,6 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::AuthConfig;
+use crate::cql::CqlConfig;
+use crate::limits::LimitsConfig;
+use crate::recharge::RechargeConfig;
 use crate::values::{ByteSize, span};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -19,6 +22,8 @@ pub struct Config {
     pub engine: EngineConfig,
     pub http: HttpConfig,
     pub auth: AuthConfig,
+    pub limits: LimitsConfig,
+    pub recharge: RechargeConfig,
     pub log_output: LogOutputConfig,
     /// Rooms and who may receive gifts there. Default: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -59,17 +64,23 @@ impl Default for DataConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct LogConfig {
-    /// `embedded`: files in the data folder. Default: embedded.
+    /// `embedded`: files in the data folder; `kafka`: topics that several processes share. Default: embedded.
     pub kind: LogKind,
-    /// Size of one file of the log, allocated at once. Default: 64 MiB.
+    /// Embedded: size of one file of the log, allocated at once. Default: 64 MiB.
     pub segment_bytes: ByteSize,
-    /// Most that the log may take on disk; near it new commands are told `overloaded`. Default: 4 GiB.
+    /// Embedded: most that the log may take on disk; near it new commands are told `overloaded`. Default: 4 GiB.
     pub bytes_max: ByteSize,
+    pub kafka: KafkaConfig,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        LogConfig { kind: LogKind::Embedded, segment_bytes: ByteSize::mib(64), bytes_max: ByteSize::gib(4) }
+        LogConfig {
+            kind: LogKind::Embedded,
+            segment_bytes: ByteSize::mib(64),
+            bytes_max: ByteSize::gib(4),
+            kafka: KafkaConfig::default(),
+        }
     }
 }
 
@@ -78,21 +89,60 @@ impl Default for LogConfig {
 pub enum LogKind {
     #[default]
     Embedded,
+    Kafka,
+}
+
+/// `[log.kafka]`: the brokers that hold the log, for `log.kind = "kafka"`. The topics are `<ledger>.wallet`,
+/// `<ledger>.control` and `<ledger>.ledger`; they are made by the first process, and checked at every start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct KafkaConfig {
+    /// Some brokers of the cluster, each `host:port`; the others are learnt from them. Default: ["127.0.0.1:9092"].
+    pub brokers: Vec<String>,
+    /// Producers of this process, 1 to 64, each with connections of its own; a shard stays on one. Default: 4.
+    pub producers: usize,
+    /// Copies of every partition; topics with fewer are refused. Default: 3.
+    pub replication: u16,
+    /// How many copies must have a record before anyone is answered; topics with fewer are refused. Default: 2.
+    pub min_insync_replicas: u16,
+    /// How long a record is tried before nobody knows what became of it, and its shard is claimed anew. Default: 30 s.
+    #[serde(with = "span")]
+    pub delivery_timeout: Duration,
+    /// How long a broker may take to answer before another try. Default: 10 s.
+    #[serde(with = "span")]
+    pub request_timeout: Duration,
+    /// Whether records that are flushed and acknowledged are given up; `false` keeps all history. Default: true.
+    pub cut: bool,
+}
+
+impl Default for KafkaConfig {
+    fn default() -> Self {
+        KafkaConfig {
+            brokers: vec!["127.0.0.1:9092".into()],
+            producers: 4,
+            replication: 3,
+            min_insync_replicas: 2,
+            delivery_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(10),
+            cut: true,
+        }
+    }
 }
 
 /// `[store]`: the rows of balances, receipts and history, which are views of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StoreConfig {
-    /// `embedded`: a database in the data folder. Default: embedded.
+    /// `embedded`: a database in the data folder. `cql`: ScyllaDB or Cassandra, see `[store.cql]`. Default: embedded.
     pub kind: StoreKind,
-    /// Memory for blocks read from disk. Default: 128 MiB.
+    /// Memory of the embedded store for blocks read from disk. Default: 128 MiB.
     pub cache_bytes: ByteSize,
+    pub cql: CqlConfig,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        StoreConfig { kind: StoreKind::Embedded, cache_bytes: ByteSize::mib(128) }
+        StoreConfig { kind: StoreKind::Embedded, cache_bytes: ByteSize::mib(128), cql: CqlConfig::default() }
     }
 }
 
@@ -101,6 +151,7 @@ impl Default for StoreConfig {
 pub enum StoreKind {
     #[default]
     Embedded,
+    Cql,
 }
 
 /// `[engine]`: limits of shards, relays and flusher.
@@ -185,6 +236,11 @@ pub struct HttpConfig {
     /// How long a read waits for what it was asked to wait for. Default: 1 s.
     #[serde(with = "span")]
     pub read_patience: Duration,
+    /// Origins of web pages that may call, such as "https://app.example.com". Default: [].
+    pub origins: Vec<String>,
+    /// How long a stop still answers newcomers, to send them elsewhere. Default: 250 ms.
+    #[serde(with = "span")]
+    pub stop_notice: Duration,
     /// How long a stop waits for requests under way. Default: 10 s.
     #[serde(with = "span")]
     pub stop_patience: Duration,
@@ -201,6 +257,8 @@ impl Default for HttpConfig {
             deadline: Duration::from_secs(2),
             answer_patience: Duration::from_secs(3),
             read_patience: Duration::from_secs(1),
+            origins: Vec::new(),
+            stop_notice: Duration::from_millis(250),
             stop_patience: Duration::from_secs(10),
         }
     }

@@ -49,7 +49,18 @@ fn the_single_profile_lists_every_key_with_its_default() {
 
 #[test]
 fn optional_keys_are_mentioned_in_the_single_profile() {
-    for key in ["admin-key", "secret", "secret-file", "public-key-file", "issuer", "audience"] {
+    for key in [
+        "admin-key",
+        "secret",
+        "secret-file",
+        "public-key-file",
+        "issuer",
+        "audience",
+        "datacenter",
+        "user",
+        "password",
+        "password-file",
+    ] {
         assert!(Profile::Single.text().contains(&format!("# {key} = ")), "{key}");
     }
 }
@@ -77,16 +88,27 @@ fn documented_defaults(source: &str) -> BTreeMap<(String, String), String> {
 
 #[test]
 fn documented_defaults_are_the_real_ones() {
-    let sources = [include_str!("model.rs"), include_str!("auth.rs")];
+    let sources = [
+        include_str!("model.rs"),
+        include_str!("auth.rs"),
+        include_str!("cql.rs"),
+        include_str!("limits.rs"),
+        include_str!("recharge.rs"),
+    ];
     let documented: BTreeMap<_, _> = sources.into_iter().flat_map(documented_defaults).collect();
     let sections = [
         ("ledger", "LedgerConfig"),
         ("data", "DataConfig"),
         ("log", "LogConfig"),
+        ("log.kafka", "KafkaConfig"),
         ("store", "StoreConfig"),
+        ("store.cql", "CqlConfig"),
         ("engine", "EngineConfig"),
         ("http", "HttpConfig"),
         ("auth.viewer", "ViewerConfig"),
+        ("auth.room-pass", "RoomPassConfig"),
+        ("limits", "LimitsConfig"),
+        ("recharge", "RechargeConfig"),
         ("log-output", "LogOutputConfig"),
     ];
     let settings = origin::settings_of(&Config::default());
@@ -180,10 +202,25 @@ fn a_misspelt_key_is_told_with_its_file_and_the_nearest_key() {
 }
 
 #[test]
+fn brokers_and_copies_fit_together() {
+    check_file("[log]\nkind = \"kafka\"", expect!["fine"]);
+    check_file(
+        "[log.kafka]\nbrokers = [\"kafka-1\"]\nreplication = 1\ndelivery-timeout = \"1 s\"",
+        expect![[r#"
+            the configuration does not fit together:
+              log.kafka.brokers: `kafka-1` is not host:port
+              log.kafka.min-insync-replicas: 2 must not be more than log.kafka.replication = 1
+              log.kafka.delivery-timeout: must be at least log.kafka.request-timeout, and at most 15 min"#]],
+    );
+}
+
+#[test]
 fn a_wrong_value_is_told_with_its_key() {
     check_file(
-        "[log]\nkind = \"kafka\"",
-        expect!["FILE: `log.kind`: `kafka` is not among what this version knows: embedded"],
+        "[log]\nkind = \"kafak\"",
+        expect![
+            "FILE: `log.kind`: `kafak` is not among what this version knows: embedded, kafka (did you mean `kafka`?)"
+        ],
     );
     check_file(
         "[ledger]\nwallet-shards = 70000",
@@ -272,6 +309,34 @@ fn what_does_not_fit_together_is_told_all_at_once() {
 }
 
 #[test]
+fn a_database_must_be_one_that_can_be_reached_by_name() {
+    check_file(
+        "[store]\nkind = \"cql\"\n[store.cql]\nnodes = [\"db1\", \"db2:9042\", \":9\"]\nkeyspace = \"My space\"\n\
+         datacenter = \"d'c\"\nreplication = 0\npartitions = 0\nuser = \"ann\"\nreads-in-flight-max = 0\n\
+         read-timeout = \"1 us\"",
+        expect![[r#"
+            the configuration does not fit together:
+              store.cql.nodes: `db1` is no address; write a host and a port, such as "127.0.0.1:9042"
+              store.cql.nodes: `:9` is no address; write a host and a port, such as "127.0.0.1:9042"
+              store.cql.keyspace: `My space` cannot name a keyspace: use a-z, 0-9 and _, a letter first, at most 48
+              store.cql.datacenter: may have letters, digits, _, - and . only
+              store.cql.replication: must be 1 to 100
+              store.cql.partitions: must be 1 to 1048576
+              store.cql.user: and store.cql.password belong together; give both or none
+              store.cql.reads-in-flight-max: must be 1 to 16384
+              store.cql.read-timeout: must be 10 ms to 1 min"#]],
+    );
+    check_file(
+        "[store.cql]\nnodes = []\nuser = \"ann\"\npassword = \"a\"\npassword-file = \"b\"",
+        expect![[r#"
+            the configuration does not fit together:
+              store.cql.nodes: is empty; name one node at least
+              store.cql.password: is given twice, inline and as a file; keep one"#]],
+    );
+    check_file("[store.cql]\nnodes = [\"[::1]:9042\"]", expect!["fine"]);
+}
+
+#[test]
 fn keys_are_read_from_where_they_are() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("key");
@@ -297,4 +362,33 @@ fn printing_shows_no_secret_and_can_be_read_again() {
     assert!(!format!("{:?}{:?}", loaded.config, loaded.settings()).contains("abcdefghijkl"));
     let again: Config = toml::from_str(&printed).unwrap();
     assert_eq!(again.engine, loaded.config.engine);
+}
+
+#[test]
+fn doors_to_money_are_checked_before_they_open() {
+    check_file(
+        "[http]\norigins = [\"https://App.example.com/\"]\n[auth.viewer]\njwks-file = \"a\"\njwks-url = \"ftp://b\"\n\
+         [auth.room-pass]\nsecret = \"short\"\nttl = \"1 s\"\n[recharge.douyin]\napp-id = \"tt\"\n\
+         [[recharge.products]]\nid = \"a\"\nprice = 6\namount = 0\n[[recharge.products]]\nid = \"a\"\nprice = 6\namount = 1\n\
+         [[recharge.hmac]]\nname = \"apple\"",
+        expect![[r#"
+            the configuration does not fit together:
+              http.origins: `https://App.example.com/` is no origin; write scheme, host and port only, in lower case
+              auth.viewer.jwks-file: is given twice, as a file and as a URL; keep one
+              auth.viewer.jwks-url: must start with https:// (or http:// on a network of your own)
+              auth.room-pass.secret: must have at least 32 bytes
+              auth.room-pass.ttl: must be 5 s to 1 day
+              recharge.products.0.amount: must be at least 1
+              recharge.products.1.id: `a` is listed twice
+              recharge.products.1.price: another product has the same price: which was bought?
+              recharge.douyin: needs platform-key-file, or token or token-file
+              recharge.hmac.0: needs its secret or secret-file
+              recharge.hmac.0.name: `apple` cannot name a channel: use a-z, 0-9 and -, and each name once"#]],
+    );
+    check_file(
+        "[limits]\nper-user = \"many\"",
+        expect![[
+            r#"FILE: `limits.per-user`: `many` is not a rate; write requests and a time span, such as "600 per 1 min""#
+        ]],
+    );
 }

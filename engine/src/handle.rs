@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use crate::catalog::{CatalogDraft, CatalogError};
+use crate::control::keys::{KeyChange, KeyRefusal};
 use crate::ledger::LedgerShape;
 use crate::relay::{Acknowledged, CreditPart};
 use crate::resolve::ControlView;
@@ -49,6 +50,9 @@ pub trait Control: Send + Sync + 'static {
         by: String,
         reason: String,
     ) -> BoxFuture<'static, Result<CatalogVersion, ControlError>>;
+
+    /// Answers when keys are durably as the change wants them; the view has them then.
+    fn change_key(&self, change: KeyChange) -> BoxFuture<'static, Result<(), ControlError>>;
 }
 
 /// Why a call has no outcome.
@@ -69,6 +73,8 @@ pub enum CallError {
 pub enum ControlError {
     #[error(transparent)]
     Invalid(#[from] CatalogError),
+    #[error(transparent)]
+    Key(#[from] KeyRefusal),
     #[error(transparent)]
     Call(#[from] CallError),
 }

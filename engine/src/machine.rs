@@ -20,6 +20,10 @@ pub trait Machine: Send + 'static {
     /// News for the machine that is not a command: it changes nothing that is in the log.
     type Signal: Send + Debug;
 
+    /// Looks at what a batch will need before any of it is decided. That changes nothing, but memory answers many questions
+    /// at once far sooner than one after the other.
+    fn warm(&self, _batch: &[Self::Command]) {}
+
     /// What this command needs that is not in memory.
     fn missing(&self, command: &Self::Command, missing: &mut Vec<Self::Need>);
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::catalog::{Catalog, PointsRule, Share};
 use crate::codec::Few;
-use crate::units::{Amount, RoomId, UserId};
+use crate::control::keys::Keys;
+use crate::units::{Amount, RoomId, Seq, UserId};
 use crate::wallet::command::{CreditTerm, GiftSaid, GiftTerms, Unresolved};
 use crate::wallet::event::Payee;
 
@@ -14,6 +15,10 @@ use crate::wallet::event::Payee;
 pub struct ControlView {
     pub catalog: Arc<Catalog>,
     pub rooms: Arc<HashMap<RoomId, Room>>,
+    /// Keys of services that were made at run time.
+    pub keys: Keys,
+    /// The last event of the control shard that is in here.
+    pub seq: Seq,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

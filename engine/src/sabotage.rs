@@ -18,6 +18,8 @@ pub enum Rule {
     FencedReads,
     /// After a restart ids of before are not certain.
     WindowFloor,
+    /// Ids that may have left memory are not certain.
+    FloorRises,
     /// The id is judged before the price.
     IdBeforePrice,
     /// A checkpoint never goes back.
@@ -39,7 +41,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    pub const ALL: [Rule; 16] = [
+    pub const ALL: [Rule; 17] = [
         Rule::WatermarkCheck,
         Rule::DurableWatermark,
         Rule::AnswerAfterDurable,
@@ -47,6 +49,7 @@ impl Rule {
         Rule::SeqChain,
         Rule::FencedReads,
         Rule::WindowFloor,
+        Rule::FloorRises,
         Rule::IdBeforePrice,
         Rule::CheckpointForward,
         Rule::FlushBeforeEviction,

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use bincode::{Decode, Encode};
 use bytes::Bytes;
 use largesse_engine::codec;
-use largesse_engine::control::{CatalogSet, ControlEvent};
+use largesse_engine::control::keys::{KeyCreated, KeyInForce, KeyRevoked};
+use largesse_engine::control::{CatalogSet, ControlEvent, ControlState};
 use largesse_engine::event_id::{CallerKey, EventId};
 use largesse_engine::fold::Fold;
 use largesse_engine::ledger::LedgerShape;
@@ -160,7 +161,32 @@ fn control_events() -> Vec<(String, ControlEvent)> {
         reason: "spring".into(),
         draft: br#"{"asset":[],"gift":[]}"#.to_vec(),
     };
-    vec![("catalog_set".to_owned(), ControlEvent::CatalogSet(set))]
+    let created = key_created();
+    let signing = KeyCreated { signing: Some([0xcd; 32]), scopes: Vec::new(), ..created.clone() };
+    let revoked = KeyRevoked { name: "shop".into(), by: "ops".into(), reason: "rolled over".into() };
+    vec![
+        ("catalog_set".to_owned(), ControlEvent::CatalogSet(set)),
+        ("key_created".to_owned(), ControlEvent::KeyCreated(created)),
+        ("key_created-signing".to_owned(), ControlEvent::KeyCreated(signing)),
+        ("key_revoked".to_owned(), ControlEvent::KeyRevoked(revoked)),
+    ]
+}
+
+fn key_created() -> KeyCreated {
+    KeyCreated {
+        name: "shop".into(),
+        sha256: [0xab; 32],
+        signing: None,
+        scopes: vec!["recharges".into(), "read".into()],
+        by: "ops".into(),
+        reason: "the web shop".into(),
+    }
+}
+
+/// What the checkpoint of the control shard holds once there is a key.
+fn control_state() -> ControlState {
+    let keys = vec![KeyInForce { created: key_created(), at: Time(1_700_000_000_000) }];
+    ControlState::WithKeys { catalog: None, keys }
 }
 
 /// The sums of a shard with something in each of them.
@@ -274,7 +300,9 @@ fn variants_without_fields<T: Decode<()>>() -> usize {
 fn no_file_is_without_its_test() {
     let mut tested: BTreeSet<String> = wallet_events().into_iter().map(|(name, _)| name).collect();
     tested.extend(control_events().into_iter().map(|(name, _)| name));
-    tested.extend(["record-claim", "record-events", "checkpoint", "books", "stored_event"].map(str::to_owned));
+    tested.extend(
+        ["record-claim", "record-events", "checkpoint", "books", "stored_event", "control_state"].map(str::to_owned),
+    );
     let files: BTreeSet<String> = fs::read_dir(path("books").parent().unwrap())
         .unwrap()
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
@@ -305,4 +333,9 @@ fn checkpoints_read_and_write_as_they_always_did() {
     check("checkpoint", &checkpoint());
     let stored = StoredEvent { shard: ShardId::CONTROL, seq: Seq(9), at: Time(5), event: codec::encode(&gift_bare()) };
     check("stored_event", &stored);
+}
+
+#[test]
+fn the_control_state_reads_and_writes_as_it_always_did() {
+    check("control_state", &control_state());
 }

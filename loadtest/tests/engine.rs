@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use largesse_loadtest::engine::recovery::{self, RecoveryBench};
 use largesse_loadtest::engine::{BenchError, EngineBench, run};
 
 fn small() -> EngineBench {
@@ -11,7 +12,7 @@ fn small() -> EngineBench {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_callers_are_told_is_what_the_ledger_holds() {
-    let report = run(small()).await.unwrap();
+    let report = run(small(), &|_| ()).await.unwrap();
     assert!(report.gifts > 0);
     assert_eq!(report.books.paid, report.books.received);
     assert_eq!((report.refused, report.unknown), (0, 0));
@@ -28,7 +29,7 @@ async fn what_callers_are_told_is_what_the_ledger_holds() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_a_rate_no_more_is_sent_than_was_asked_for() {
     let bench = EngineBench { rate: Some(2_000), batch: 1, audit: false, ..small() };
-    let report = run(bench).await.unwrap();
+    let report = run(bench, &|_| ()).await.unwrap();
     // 300 ms at 2,000 a second; each caller may begin one more beat before the end.
     assert!(report.gifts > 0 && report.gifts <= 604, "{}", report.gifts);
     assert!(report.is_right());
@@ -36,6 +37,32 @@ async fn with_a_rate_no_more_is_sent_than_was_asked_for() {
 
 #[tokio::test]
 async fn numbers_that_make_no_sense_are_refused() {
-    let error = run(EngineBench { hosts: 0, ..small() }).await.unwrap_err();
+    let error = run(EngineBench { hosts: 0, ..small() }, &|_| ()).await.unwrap_err();
     assert!(matches!(error, BenchError::Invalid(ref what) if what.contains("hosts")), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_search_for_the_sustained_rate_books_every_gift_of_it() {
+    let bench = EngineBench { sustained: true, duration: Duration::from_millis(600), ..small() };
+    let report = run(bench, &|_| ()).await.unwrap();
+    let found = report.sustained.as_ref().unwrap();
+    assert!(found.digested_per_second > 0.0);
+    assert!((1..=4).contains(&found.holds.len()), "{found:?}");
+    assert_eq!(found.gifts_per_second.is_some(), found.holds.last().unwrap().holds);
+    assert!(report.books.paid > report.gifts, "the search for the store's pace paid as well");
+    assert!(report.is_right());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_that_was_not_flushed_knows_every_gift_after_its_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = RecoveryBench { viewers: 300, unflushed: 700, hosts: 2, wallet_shards: 4, ..RecoveryBench::default() };
+    let ready = recovery::prepare(&bench, dir.path(), &|_| ()).await.unwrap();
+    let prepared = ready.prepared;
+    assert!(prepared.unflushed_events >= 700, "{prepared:?}");
+    ready.stop().await;
+    let report = recovery::measure(bench, prepared, dir.path(), &|_| ()).await.unwrap();
+    assert_eq!(report.sent_again, 700);
+    assert_eq!(report.books.paid, report.books.received);
+    assert!(report.is_right(), "{:?}", report.audit);
 }

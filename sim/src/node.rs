@@ -392,10 +392,11 @@ impl<R: Rows> Flushing<R> {
         let mut flusher = Flusher::start(shard, log, store, rows, settled, limits).await?;
         self.progress.push(flusher.flushed());
         loop {
+            let is_last = self.is_ending.load(Ordering::Acquire);
             while let Some(flushed) = flusher.step().await? {
                 self.progress.push(flushed);
             }
-            if self.is_ending.load(Ordering::Acquire) {
+            if is_last {
                 return Ok(());
             }
             self.calls.ask(self.life, Request::Sleep(shard, self.every_micros)).await;

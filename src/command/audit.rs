@@ -1,40 +1,64 @@
-//! `largesse audit`: does everything in a data folder add up?
+//! `largesse audit`: does everything in a ledger add up?
 
 use std::path::PathBuf;
 
 use clap::Args;
+use largesse_config::StoreKind;
 use largesse_engine::audit::{AuditOptions, Report, Start, StoreAudit};
 use serde_json::json;
 
+use crate::command::config::Pick;
+use crate::command::kafka::Kafka;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format};
-use crate::run;
+use crate::{run, stores};
 
 const EXAMPLES: &str = "\
 Examples:
   largesse audit
   largesse audit --data /var/lib/largesse -o json
+  largesse audit --kafka 127.0.0.1:9092 --ledger main
+  largesse audit --data /var/lib/largesse --config largesse.toml
 
+With a configuration that names a database as its store, the rows there are compared.
 Beside a running process the logs are audited; stop it to compare the rows of its store as well.
 Ends with 4 when something is off, and names the first event that differs.";
 
-/// Fold the logs of a data folder again and compare every balance, credit, id and row.
+/// Fold the logs of a ledger again and compare every balance, credit, id and row.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Audit {
     /// The data folder.
     #[arg(long, env = "LARGESSE_DATA", default_value = "./largesse-data", value_name = "DIR")]
     data: PathBuf,
+    #[command(flatten)]
+    kafka: Kafka,
     /// Problems to list; all are counted.
     #[arg(long, default_value_t = 100, value_name = "N")]
     problems: usize,
+    #[command(flatten)]
+    pick: Pick,
 }
 
 impl Audit {
     pub fn run(&self, format: Format) -> Result<(), Failure> {
         run::block_on(async {
             let options = AuditOptions { problems_max: self.problems, ..AuditOptions::default() };
-            let report = largesse_storage::audit::data_dir(&self.data, options).await.map_err(Failure::new)?;
+            let store = self.pick.load()?.config.store;
+            let rows = match store.kind {
+                StoreKind::Embedded => None,
+                StoreKind::Cql => Some(stores::cql_options(&store.cql)?),
+            };
+            let report = match (self.kafka.options(), rows) {
+                // A folder that is not there is none that anybody meant.
+                (Some(kafka), rows) => {
+                    let dir = self.data.is_dir().then_some(self.data.as_path());
+                    largesse_storage::audit::topics(kafka, &self.kafka.ledger, dir, rows, options).await
+                }
+                (None, Some(rows)) => largesse_storage::audit::data_dir_with_cql(&self.data, rows, options).await,
+                (None, None) => largesse_storage::audit::data_dir(&self.data, options).await,
+            };
+            let report = report.map_err(Failure::new)?;
             let json = serde_json::to_value(&report).map_err(Failure::new)?;
             output::print(format, &json!(json), || text(&report))?;
             verdict(&report)

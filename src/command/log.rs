@@ -1,4 +1,4 @@
-//! `largesse log`: what lies in the files of an embedded log, and what its events say.
+//! `largesse log`: what lies in the files of an embedded log or in topics, and what its events say.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -8,13 +8,15 @@ use clap::{Args, Subcommand};
 use largesse_engine::codec;
 use largesse_engine::control::ControlEvent;
 use largesse_engine::record::{LogEntry, RecordHeader};
-use largesse_engine::units::{ShardId, ShardKind};
+use largesse_engine::units::{Position, ShardId, ShardKind};
 use largesse_engine::wallet::event::{Direction, WalletEvent};
 use largesse_storage::folder::DataFolder;
 use largesse_storage::log::embedded::follow::Follower;
 use largesse_storage::log::embedded::{Inspection, RawEntry, RawKind};
 use serde_json::{Value, json};
 
+use crate::command::kafka::Kafka;
+use crate::command::topic_log;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format};
 
@@ -24,17 +26,18 @@ Examples:
   largesse log inspect --shard wallet-3 --from 8192
   largesse log tail --shard wallet-3
   largesse log tail --shard wallet-3 --follow -o json
+  largesse log tail --kafka 127.0.0.1:9092 --ledger main --shard wallet-3
 
 Both read beside a running process. With -o json they write one document per line.";
 
 /// How often a followed log is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Look into the files of an embedded log.
+/// Look into the files of an embedded log, or into the topics of one in Kafka.
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub enum Log {
-    /// List segments, batches and records with their offsets; every checksum is verified.
+    /// List records with their offsets, and in files also segments and batches; every checksum is verified.
     #[command(after_help = EXAMPLES)]
     Inspect(Inspect),
     /// Show the events of one shard.
@@ -47,8 +50,10 @@ pub struct Inspect {
     /// The data folder.
     #[arg(long, env = "LARGESSE_DATA", default_value = "./largesse-data", value_name = "DIR")]
     data: PathBuf,
+    #[command(flatten)]
+    kafka: Kafka,
     /// Only this segment file.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "brokers")]
     file: Option<PathBuf>,
     /// Only records of this shard: `control` or `wallet-N`.
     #[arg(long, value_name = "SHARD")]
@@ -63,6 +68,8 @@ pub struct Tail {
     /// The data folder.
     #[arg(long, env = "LARGESSE_DATA", default_value = "./largesse-data", value_name = "DIR")]
     data: PathBuf,
+    #[command(flatten)]
+    kafka: Kafka,
     /// Whose events: `control` or `wallet-N`.
     #[arg(long, value_name = "SHARD")]
     shard: ShardId,
@@ -85,6 +92,9 @@ impl Log {
 
 impl Inspect {
     fn run(&self, format: Format) -> Result<(), Failure> {
+        if let Some(options) = self.kafka.options() {
+            return topic_log::inspect(options, &self.kafka.ledger, self.shard, Position(self.from), format);
+        }
         let folder = DataFolder::open_read_only(&self.data).map_err(Failure::new)?;
         let (mut file, mut damage) = (None, None);
         for entry in Inspection::new(&folder).map_err(Failure::new)? {
@@ -172,6 +182,10 @@ fn entry_text(entry: &RawEntry) -> String {
 
 impl Tail {
     fn run(&self, format: Format) -> Result<(), Failure> {
+        if let Some(options) = self.kafka.options() {
+            let ledger = &self.kafka.ledger;
+            return topic_log::tail(options, ledger, self.shard, self.lines, self.follow, format);
+        }
         let folder = DataFolder::open_read_only(&self.data).map_err(Failure::new)?;
         let mut follower = Follower::new(&folder);
         let mut last = VecDeque::new();
@@ -197,7 +211,7 @@ impl Tail {
     }
 }
 
-fn print_event(format: Format, event: &Value) -> Result<(), Failure> {
+pub(super) fn print_event(format: Format, event: &Value) -> Result<(), Failure> {
     output::print(format, event, || {
         let text = |name: &str| output::text(event, &format!("/{name}"));
         let details = event.get("event").cloned().unwrap_or_default();
@@ -205,7 +219,7 @@ fn print_event(format: Format, event: &Value) -> Result<(), Failure> {
     })
 }
 
-fn events_json(shard: ShardId, entry: &LogEntry) -> Vec<Value> {
+pub(super) fn events_json(shard: ShardId, entry: &LogEntry) -> Vec<Value> {
     let RecordHeader::Events(header) = entry.header else { return Vec::new() };
     let mut rest = &entry.events[..];
     let mut events = Vec::new();
@@ -239,8 +253,16 @@ fn events_json(shard: ShardId, entry: &LogEntry) -> Vec<Value> {
 }
 
 fn control(event: ControlEvent) -> (&'static str, Value) {
-    let ControlEvent::CatalogSet(set) = event;
-    ("catalog_set", json!({"version": set.version, "by": set.by, "reason": set.reason}))
+    match event {
+        ControlEvent::CatalogSet(set) => {
+            ("catalog_set", json!({"version": set.version, "by": set.by, "reason": set.reason}))
+        }
+        // Neither hash nor signing secret is anyone's business who reads along.
+        ControlEvent::KeyCreated(key) => {
+            ("key_created", json!({"name": key.name, "scopes": key.scopes, "by": key.by, "reason": key.reason}))
+        }
+        ControlEvent::KeyRevoked(key) => ("key_revoked", json!({"name": key.name, "by": key.by, "reason": key.reason})),
+    }
 }
 
 /// What an event says, and every balance that it changed on its shard.

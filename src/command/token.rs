@@ -1,33 +1,50 @@
 //! `largesse token`: tokens for viewers, signed with the key the server checks them with.
 
+use std::fmt::Display;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use jsonwebtoken::{EncodingKey, Header};
-use largesse_config::{Algorithm, Sources, ViewerConfig};
+use largesse_api::auth::{Auth, jwks};
+use largesse_config::{Algorithm, AuthConfig, Sources, ViewerConfig};
 use largesse_engine::clock::{Clock, SystemClock};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::command::config::{Pick, failure};
 use crate::dev_keys;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::output::{self, Format};
+use crate::run::auth_options;
 
 const EXAMPLES: &str = "\
 Examples:
   largesse token gen --user 3001
   largesse token gen --user 42 --ttl 15m --config largesse.toml
+  largesse token verify \"$TOKEN\" --config largesse.toml
   curl -H \"Authorization: Bearer $(largesse token gen --user 3001)\" http://127.0.0.1:8080/v1/me/balances";
 
-/// Make viewers' tokens.
+/// Make and check viewers' tokens.
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub enum Token {
     /// Sign a token for one viewer.
     #[command(after_help = EXAMPLES)]
     Gen(Gen),
+    /// Say whether a server with this configuration takes a token, and whose it is; exit code 4 if it does not.
+    #[command(after_help = EXAMPLES)]
+    Verify(Verify),
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The token.
+    #[arg(value_name = "TOKEN")]
+    token: String,
+    #[command(flatten)]
+    signer: Signer,
 }
 
 #[derive(Debug, Args)]
@@ -41,9 +58,16 @@ pub struct Gen {
     ttl: Duration,
 
     #[command(flatten)]
+    signer: Signer,
+}
+
+/// Whose keys count.
+#[derive(Debug, Args)]
+pub struct Signer {
+    #[command(flatten)]
     pick: Pick,
 
-    /// The data folder of `largesse dev`, whose key signs when the configuration has none.
+    /// The data folder of `largesse dev`, whose key counts when the configuration has none.
     #[arg(long, env = "LARGESSE_DATA", default_value = "./largesse-data", value_name = "DIR")]
     data: PathBuf,
 }
@@ -70,33 +94,53 @@ impl Token {
     pub fn run(self, format: Format) -> Result<(), Failure> {
         match self {
             Token::Gen(generate) => generate.run(format),
+            Token::Verify(verify) => verify.run(format),
         }
     }
 }
 
 impl Gen {
     fn run(&self, format: Format) -> Result<(), Failure> {
-        let viewer = self.viewer()?;
+        let viewer = self.signer.auth()?.viewer;
         let signed = sign(&viewer, self.user, self.ttl)?;
         let expires = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(signed.expires)).to_string();
         let json = json!({"user": self.user.to_string(), "token": signed.token, "expires_at": expires});
         output::print(format, &json, || signed.token)
     }
+}
 
-    fn viewer(&self) -> Result<ViewerConfig, Failure> {
-        let configured = self.pick.load()?.config.auth.viewer;
-        if configured.key().is_some() {
+impl Verify {
+    fn run(&self, format: Format) -> Result<(), Failure> {
+        let config = self.signer.auth()?;
+        let auth = Auth::new(&auth_options(&config)?, 0, Arc::new(SystemClock)).map_err(Failure::new)?;
+        if let Some(path) = &config.viewer.jwks_file {
+            let told = |error: &dyn Display| Failure::new(format_args!("{}: {error}", path.display()));
+            let document = std::fs::read(path).map_err(|error| told(&error))?;
+            let keys = jwks::parse(&document).map_err(|error| told(&error))?;
+            auth.tokens().replace_published(keys).map_err(|error| told(&error))?;
+        }
+        let user = auth.tokens().user(&self.token, SystemClock.now());
+        let user = user.map_err(|problem| Failure::new(problem.detail()).exit(Exit::Problems))?;
+        output::print(format, &json!({"user": user.to_string(), "valid": true}), || format!("valid, of user {user}"))
+    }
+}
+
+impl Signer {
+    fn auth(&self) -> Result<AuthConfig, Failure> {
+        let configured = self.pick.load()?.config.auth;
+        let viewer = &configured.viewer;
+        if viewer.key().is_some() || viewer.jwks_file.is_some() || viewer.jwks_url.is_some() {
             return Ok(configured);
         }
         let keys = dev_keys::path(&self.data);
         if !keys.exists() {
-            return Err(Failure::usage("there is no key to sign with").help(
+            return Err(Failure::usage("there is no key for viewers' tokens").help(
                 "set auth.viewer.secret or auth.viewer.secret-file in --config, or name the data folder of \
                  `largesse dev` with --data",
             ));
         }
         let sources = Sources { file: Some(keys), ..self.pick.sources() };
-        Ok(sources.load().map_err(|error| failure(&error))?.config.auth.viewer)
+        Ok(sources.load().map_err(|error| failure(&error))?.config.auth)
     }
 }
 

@@ -143,6 +143,11 @@ impl DataFolder {
         self.dir.join("wal")
     }
 
+    /// Whether an embedded log was ever written here.
+    pub fn has_log(&self) -> bool {
+        std::fs::read_dir(self.wal()).is_ok_and(|mut entries| entries.next().is_some())
+    }
+
     /// Where the rows are.
     pub fn store(&self) -> PathBuf {
         self.dir.join("store")

@@ -312,3 +312,13 @@ async fn records_without_events_do_not_hide_those_behind_them() {
     flush_all(&mut flusher).await;
     assert_eq!(flusher.flushed().seq, Seq(2), "whoever stops when nothing is left to move would leave these");
 }
+
+#[tokio::test]
+async fn a_checkpoint_has_the_time_of_the_last_record_also_of_one_without_events() {
+    let mut world = World::new().await;
+    world.append(2);
+    world.append(0);
+    flush_all(&mut world.flusher().await).await;
+    // Somebody was answered at that time; whoever owns the shard next must not begin before it.
+    assert_eq!(world.checkpoint().await.time, Time(1_003));
+}

@@ -30,6 +30,35 @@ fn table(data: &Path, line: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_made_survives_a_restart_and_its_revocation_does_too() {
+    let scratch = Scratch::new();
+    let data = &scratch.data();
+    let server = Launch::dev(data).ready().await;
+    let made = json(data, "key create shop --scope recharges --scope read --reason opening");
+    let shop = made["key"].as_str().unwrap().to_owned();
+    let other = table(data, "key create other --scope all --signing");
+    assert!(other.starts_with("lgk_"), "{other}");
+    let listed = table(data, "key list");
+    assert!(listed.contains("shop") && listed.contains("recharges") && listed.contains("opening"), "{listed}");
+    assert!(!listed.contains("lgk_"), "a key is shown once: {listed}");
+    let revoked = json(data, "key revoke other --reason leaked");
+    assert_eq!(revoked["revoked"], true);
+    server.kill();
+
+    let server = Launch::dev(data).ready().await;
+    let get = |key: &str| run(data, &format!("account get 2001 --service-key {key}"));
+    assert!(get(&shop).status.success());
+    let refused = get(other.trim());
+    let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && stderr.contains("unauthenticated"), "{stderr}");
+    let token = json(data, "token gen --user 3001");
+    let token = token["token"].as_str().unwrap();
+    assert_eq!(json(data, &format!("token verify {token}"))["user"], "3001");
+    assert_eq!(run(data, &format!("token verify {token}x")).status.code(), Some(4));
+    server.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_command_answers_in_json_and_for_people() {
     let scratch = Scratch::new();
     let data = &scratch.data();

@@ -7,8 +7,8 @@ use tokio::sync::watch;
 
 use crate::harness::{Client, Config, Dice, Launch, Scratch, Server};
 
-mod check;
-mod player;
+pub mod check;
+pub mod player;
 
 use player::{Player, World};
 
@@ -39,7 +39,7 @@ async fn crash_and_compare(kills: u32) {
 
     let (serving, seen) = watch::channel(Some((0, server.client.clone())));
     let (stop, stopping) = watch::channel(false);
-    let world = Arc::new(World { hosts: HOSTS.into(), seen, stopping });
+    let world = Arc::new(World { hosts: HOSTS.into(), seen, stopping, may_freeze: false });
     let players = VIEWERS.iter().map(|user| (*user, true)).chain(HOSTS_WHO_SEND.iter().map(|user| (*user, false)));
     let players: Vec<_> = players
         .map(|(user, is_alone)| tokio::spawn(Player::new(user, is_alone, dice.fork(), Arc::clone(&world)).play()))

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Answer, As, Call, Client, Config, Ended, Launch, Scratch, largesse, until};
+use crate::harness::{Answer, As, Call, Client, Config, Ended, Launch, Scratch, audit, until};
+use crate::rows;
 
 const SENDER: u64 = 3001;
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -381,7 +382,7 @@ async fn balances_are_derived_again_from_the_log_alone() {
     assert_eq!(before.len(), 30);
     server.stop();
     // All rows are gone: they were only ever a view of the log.
-    fs::remove_dir_all(scratch.data().join("store")).unwrap();
+    rows::lose(&scratch.data());
     let server = Launch::dev(&scratch.data()).ready().await;
     assert_has_roses(&server.client, "a", 30, left).await;
     let rows = || async {
@@ -390,6 +391,6 @@ async fn balances_are_derived_again_from_the_log_alone() {
     };
     until("the rows are written again", PATIENCE, rows).await;
     server.stop();
-    let audit = largesse().arg("audit").arg("--data").arg(scratch.data()).output().unwrap();
+    let audit = audit(&scratch.data());
     assert!(audit.status.success(), "{}", String::from_utf8_lossy(&audit.stderr));
 }

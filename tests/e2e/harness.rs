@@ -12,6 +12,8 @@ use largesse_engine::clock::{Clock, SystemClock};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::rows;
+
 pub const BIN: &str = env!("CARGO_BIN_EXE_largesse");
 /// Far longer than a start takes; only a process that hangs gets here.
 const START_PATIENCE: Duration = Duration::from_secs(60);
@@ -37,6 +39,14 @@ pub fn largesse() -> Command {
     command
 }
 
+/// Audits a stopped folder with its rows; a JSON report.
+pub fn audit(data: &Path) -> std::process::Output {
+    let mut command = largesse();
+    command.args(["audit", "-o", "json", "--data"]).arg(data);
+    rows::configure(&mut command, data);
+    command.output().unwrap()
+}
+
 /// How a server is started.
 pub struct Launch {
     command: Command,
@@ -57,6 +67,7 @@ impl Launch {
         let mut command = largesse();
         command.args(["dev", "-o", "json", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data"]);
         command.arg(data);
+        rows::configure(&mut command, data);
         Launch { command, keys: None }
     }
 
@@ -67,6 +78,7 @@ impl Launch {
         let mut command = largesse();
         command.args(["serve", "-o", "json", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
         command.args(["--profile", "dev", "--data"]).arg(data).arg("--config").arg(file);
+        rows::configure(&mut command, data);
         let keys = Keys { secret: SECRET.into(), service: SERVICE_KEY.into(), admin: ADMIN_KEY.into() };
         Launch { command, keys: Some(keys) }
     }
@@ -132,6 +144,12 @@ impl Process {
         // It may have ended by itself, which the status tells.
         let _ = self.child.kill();
         self.child.wait().unwrap()
+    }
+
+    /// Stops it for a while, or lets it go on.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
     }
 
     pub fn has_ended(&mut self) -> Option<ExitStatus> {
@@ -207,6 +225,8 @@ impl Server {
         let tokens = ready["tokens"].as_object().into_iter().flatten();
         let tokens = tokens.map(|(user, token)| (user.parse().unwrap(), token.as_str().unwrap().into())).collect();
         let (public, admin) = (format!("http://{}", text("listen")), format!("http://{}", text("admin")));
+        // One provider of ciphers for the process; whoever comes second finds it there.
+        let _there_already = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().timeout(REQUEST_PATIENCE).build().unwrap();
         let client = Client { http, public, admin, keys, tokens };
         Server { process, client, ready }
@@ -449,6 +469,14 @@ impl Scratch {
 
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if rows::are_in_a_database() {
+            rows::drop_keyspace(&self.data());
+        }
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
-use jsonwebtoken::{EncodingKey, Header};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use largesse_engine::units::Time;
 use serde_json::{Value, json};
 
@@ -69,6 +69,12 @@ fn headers(value: &str) -> HeaderMap {
 
 fn ask(auth: &Auth, token: &str) -> Result<Caller, ErrorCode> {
     auth.caller(&headers(&format!("Bearer {token}")), Door::Public).map_err(|problem| problem.code())
+}
+
+fn service(name: &str) -> Caller {
+    let key = format!("lgk_{name}");
+    let signing = Some(SigningSecret::of(&key));
+    Caller::Service(Arc::new(ServiceKey { name: name.into(), scopes: Scopes::ALL, signing }))
 }
 
 const VIEWER: Result<Caller, ErrorCode> = Ok(Caller::Viewer(UserId(3001)));
@@ -173,7 +179,7 @@ fn when_keys_change_nothing_old_is_remembered() {
     auth.replace(&rotated).unwrap();
     assert_eq!((ask(&auth, &new), ask(&auth, &old)), (VIEWER, REFUSED));
     assert_eq!(ask(&auth, "lgk_shop"), REFUSED);
-    assert_eq!(ask(&auth, "lgk_app"), Ok(Caller::Service("app".into())));
+    assert_eq!(ask(&auth, "lgk_app"), Ok(service("app")));
 }
 
 #[test]
@@ -182,7 +188,7 @@ fn keys_count_at_their_own_door() {
     let at =
         |token: &str, door| auth.caller(&headers(&format!("Bearer {token}")), door).map_err(|problem| problem.code());
     for (token, public, admin) in [
-        ("lgk_shop", Ok(Caller::Service("shop".into())), Ok(Caller::Service("shop".into()))),
+        ("lgk_shop", Ok(service("shop")), Ok(service("shop"))),
         ("lga_root", REFUSED, Ok(Caller::Admin("root".into()))),
         ("lgk_none", REFUSED, REFUSED),
         ("lgk_", REFUSED, REFUSED),
@@ -196,8 +202,8 @@ fn keys_count_at_their_own_door() {
 fn the_header_is_read_strictly() {
     let (auth, _) = auth(&options());
     let ask = |value: &str| auth.caller(&headers(value), Door::Public).map_err(|problem| problem.code());
-    let service = || Ok(Caller::Service("shop".into()));
-    assert_eq!((ask("Bearer lgk_shop"), ask("bearer  lgk_shop")), (service(), service()));
+    let shop = || Ok(service("shop"));
+    assert_eq!((ask("Bearer lgk_shop"), ask("bearer  lgk_shop")), (shop(), shop()));
     for bad in ["", "Bearer", "Bearer ", "lgk_shop", "Basic lgk_shop", "Bearer lgk_shop x", "Bearer a.b.c"] {
         assert_eq!(ask(bad), REFUSED, "{bad}");
     }
@@ -221,4 +227,104 @@ fn bad_keys_are_refused_at_the_start() {
     ));
     assert!(matches!(with(key("k", TokenAlgorithm::Es256, b"?")), Some(AuthError::BadPem(TokenAlgorithm::Es256, _))));
     assert!(!format!("{:?}", options()).contains("secret of thirty-two"));
+}
+
+#[test]
+fn what_is_remembered_is_bounded_and_only_what_passed() {
+    let clock = Arc::new(SetClock(AtomicU64::new(NOW)));
+    let auth = Auth::new(&options(), 100, Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
+    for user in 1..=2_000_u64 {
+        let claims = json!({ "sub": user.to_string(), "exp": NOW + 60 });
+        assert_eq!(ask(&auth, &hs256(Some("new"), SECRET, &claims)), Ok(Caller::Viewer(UserId(user))));
+    }
+    let remembered = auth.tokens.remembered();
+    assert!((1..=400).contains(&remembered), "{remembered} tokens of some 130 bytes in 100 times 512 bytes");
+
+    let (auth, clock) = self::auth(&options());
+    for bad in [
+        hs256(Some("new"), OLD_SECRET, &claims()),
+        hs256(None, SECRET, &json!({ "sub": "3001", "exp": NOW - 60 })),
+        hs256(None, SECRET, &json!({ "sub": "3001", "exp": NOW + 1_000, "nbf": NOW + 200 })),
+    ] {
+        assert_eq!(ask(&auth, &bad), REFUSED);
+    }
+    assert_eq!(auth.tokens.remembered(), 0);
+    let good = hs256(None, SECRET, &claims());
+    assert_eq!((ask(&auth, &good), auth.tokens.remembered()), (VIEWER, 1));
+    clock.0.store(NOW + 1_000, Ordering::Relaxed);
+    assert_eq!((ask(&auth, &good), auth.tokens.remembered()), (REFUSED, 0), "an expired one is forgotten");
+}
+
+/// Prints what the check of a remembered token costs: `cargo test -p largesse-api --lib what_a_tap -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn what_a_tap_costs() {
+    let (auth, _) = auth(&options());
+    let all: Vec<HeaderMap> = (1..=1_000_u64)
+        .map(|user| hs256(Some("new"), SECRET, &json!({ "sub": user.to_string(), "exp": NOW + 60 })))
+        .map(|token| headers(&format!("Bearer {token}")))
+        .collect();
+    let run = || all.iter().for_each(|headers| assert!(auth.caller(headers, Door::Public).is_ok()));
+    let started = std::time::Instant::now();
+    run();
+    let first = started.elapsed() / 1_000;
+    let started = std::time::Instant::now();
+    (0..100).for_each(|_| run());
+    eprintln!("first {first:?}, then {:?} a check", started.elapsed() / 100_000);
+}
+
+fn published(keys: &[Value]) -> Result<Vec<TokenKey>, jwks::JwksError> {
+    jwks::parse(json!({ "keys": keys }).to_string().as_bytes())
+}
+
+/// A private key as its issuer publishes it.
+fn jwk(key: &EncodingKey, algorithm: Algorithm, kid: &str) -> Value {
+    let mut jwk = serde_json::to_value(jsonwebtoken::jwk::Jwk::from_encoding_key(key, algorithm).unwrap()).unwrap();
+    jwk["kid"] = kid.into();
+    jwk["use"] = "sig".into();
+    jwk
+}
+
+#[tokio::test]
+async fn published_keys_roll_over() {
+    let only_published = AuthOptions { token_keys: Vec::new(), ..options() };
+    let (auth, _) = auth(&only_published);
+    let (rsa, ec) = (EncodingKey::from_rsa_pem(RSA).unwrap(), EncodingKey::from_ec_pem(EC).unwrap());
+    let by_rsa = token(Algorithm::RS256, Some("one"), &rsa, &claims());
+    let by_ec = token(Algorithm::ES256, Some("two"), &ec, &claims());
+    assert_eq!((ask(&auth, &by_rsa), ask(&auth, &by_ec)), (REFUSED, REFUSED));
+    auth.tokens().key_wanted().await;
+
+    let (one, two) = (jwk(&rsa, Algorithm::RS256, "one"), jwk(&ec, Algorithm::ES256, "two"));
+    auth.tokens().replace_published(published(std::slice::from_ref(&one)).unwrap()).unwrap();
+    assert_eq!((ask(&auth, &by_rsa), ask(&auth, &by_ec)), (VIEWER, REFUSED));
+    // The new one beside the previous one, then alone.
+    auth.tokens().replace_published(published(&[two.clone(), one]).unwrap()).unwrap();
+    assert_eq!((ask(&auth, &by_rsa), ask(&auth, &by_ec)), (VIEWER, VIEWER));
+    auth.tokens().replace_published(published(&[two]).unwrap()).unwrap();
+    assert_eq!((ask(&auth, &by_rsa), ask(&auth, &by_ec)), (REFUSED, VIEWER), "not even from memory");
+    // A published key does not become a secret by being named by a token.
+    let confused = hs256(Some("two"), EC_PUBLIC, &claims());
+    assert_eq!(ask(&auth, &confused), REFUSED);
+}
+
+#[test]
+fn only_keys_that_can_verify_are_taken_from_a_document() {
+    use jwks::JwksError;
+    let ec = EncodingKey::from_ec_pem(EC).unwrap();
+    let good = jwk(&ec, Algorithm::ES256, "two");
+    let with = |field: &str, value: Value| {
+        let mut other = good.clone();
+        other[field] = value;
+        other
+    };
+    let secret = json!({ "kty": "oct", "k": "c2VjcmV0", "alg": "HS256", "kid": "s" });
+    let short = json!({ "kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "r" });
+    for bad in [secret, short, with("use", "enc".into()), with("alg", "ES384".into()), json!({}), json!(7)] {
+        assert_eq!(published(std::slice::from_ref(&bad)).err(), Some(JwksError::Empty), "{bad}");
+        assert_eq!(published(&[bad, good.clone()]).unwrap().len(), 1);
+    }
+    assert_eq!(published(&vec![good.clone(); 17]).err(), Some(JwksError::TooMany(17)));
+    assert!(matches!(jwks::parse(b"{"), Err(JwksError::Malformed(_))));
+    assert_eq!(jwks::parse(&vec![b' '; jwks::JWKS_BYTES_MAX + 1]).err(), Some(JwksError::TooLarge));
 }

@@ -23,9 +23,9 @@ macro_rules! errors {
 errors! {
     /// Of calls without a body, a caller or a shard.
     OpenErrors: BadRequest RateLimited ServiceInternal;
-    CatalogErrors: BadRequest RoomUnknown RateLimited ServiceInternal;
+    CatalogErrors: BadRequest RoomUnknown BadSignature RateLimited ShardUnavailable ServiceInternal;
     SendErrors: BadRequest KeyRequired InvalidAmount TooManyReceivers SelfGift PayloadTooLarge UnsupportedMediaType
-        Unauthenticated Forbidden BadSignature RateLimited GiftUnknown RoomUnknown RoomClosed HostNotInRoom PriceChanged
+        Unauthenticated Forbidden BadSignature RoomPassInvalid RateLimited GiftUnknown RoomUnknown RoomClosed HostNotInRoom PriceChanged
         IdReused IdTimeAhead IdTooOld InsufficientFunds IssueLimit Overloaded ShardUnavailable StoreUnavailable
         OutcomeUnknown Internal ServiceInternal;
     FindErrors: BadRequest KeyRequired EventUnknown Unauthenticated Forbidden BadSignature RateLimited Overloaded
@@ -35,15 +35,21 @@ errors! {
     HistoryErrors: BadRequest CursorInvalid Unauthenticated Forbidden BadSignature RateLimited Overloaded
         ShardUnavailable StoreUnavailable Internal ServiceInternal;
     QueryErrors: BadRequest BatchTooLarge PayloadTooLarge UnsupportedMediaType Unauthenticated Forbidden BadSignature
-        RateLimited ServiceInternal;
+        RateLimited ShardUnavailable ServiceInternal;
     RechargeErrors: BadRequest KeyRequired InvalidAmount PayloadTooLarge UnsupportedMediaType Unauthenticated Forbidden
         BadSignature RateLimited IdReused IssueLimit Overloaded ShardUnavailable StoreUnavailable OutcomeUnknown Internal
         ServiceInternal;
     TransferErrors: BadRequest BatchTooLarge PayloadTooLarge UnsupportedMediaType Unauthenticated Forbidden BadSignature
-        RateLimited ServiceInternal;
-    AdminReadErrors: Unauthenticated Forbidden ServiceInternal;
+        RateLimited ShardUnavailable ServiceInternal;
+    AdminReadErrors: Unauthenticated Forbidden ShardUnavailable ServiceInternal;
     AdminWriteErrors: BadRequest PayloadTooLarge UnsupportedMediaType Unauthenticated Forbidden Overloaded
         ShardUnavailable OutcomeUnknown Internal ServiceInternal;
+    RevokeErrors: BadRequest NotFound Unauthenticated Forbidden Overloaded ShardUnavailable OutcomeUnknown Internal
+        ServiceInternal;
+    PassErrors: BadRequest NotFound RoomUnknown Unauthenticated Forbidden BadSignature RateLimited ShardUnavailable
+        ServiceInternal;
+    CallbackErrors: BadRequest InvalidAmount NotFound PayloadTooLarge Forbidden BadSignature RateLimited IdReused
+        IssueLimit Overloaded ShardUnavailable StoreUnavailable OutcomeUnknown Internal ServiceInternal;
     ReadyErrors: ShardUnavailable ServiceInternal;
     AssetErrors: BadRequest NotFound RateLimited ServiceInternal;
 }

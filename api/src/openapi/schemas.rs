@@ -290,3 +290,52 @@ pub fn collect<T: ToSchema>(all: &mut Vec<(String, RefOr<Schema>)>) {
 pub fn direction() -> Object {
     text().enum_values(Some(["debit", "credit"])).build()
 }
+
+/// An object of these members and no others.
+fn object(members: Vec<(&str, RefOr<Schema>)>) -> ObjectBuilder {
+    let no_more = utoipa::openapi::schema::AdditionalProperties::FreeForm(false);
+    members.into_iter().fold(ObjectBuilder::new().additional_properties(Some(no_more)), |object, (name, member)| {
+        object.property(name, member).required(name)
+    })
+}
+
+/// Answers about keys and passes, which have no type of their own.
+pub struct Keys;
+pub struct NewKey;
+pub struct Revoked;
+pub struct Pass;
+
+schema!(Keys, "Keys", object(vec![("keys", listed_keys())]));
+schema!(
+    NewKey,
+    "NewKey",
+    object(vec![
+        ("name", text().into()),
+        ("key", text().pattern(Some("^lgk_")).into()),
+        ("scopes", ArrayBuilder::new().items(text()).into()),
+        ("signing", ObjectBuilder::new().schema_type(Type::Boolean).into()),
+    ])
+);
+schema!(
+    Revoked,
+    "Revoked",
+    object(vec![("name", text().into()), ("revoked", ObjectBuilder::new().schema_type(Type::Boolean).into())])
+);
+schema!(
+    Pass,
+    "Pass",
+    object(vec![
+        ("room_id", text().pattern(Some("^[0-9]{1,20}$")).into()),
+        ("pass", text().into()),
+        ("expires_at", text().into())
+    ])
+);
+
+fn listed_keys() -> RefOr<Schema> {
+    ArrayBuilder::new().items(utoipa::openapi::Ref::from_schema_name("ServiceKey")).into()
+}
+
+pub fn scopes() -> Schema {
+    let names = crate::auth::scopes::Scope::ALL.iter().map(|scope| scope.name()).chain([crate::auth::scopes::ALL]);
+    ArrayBuilder::new().items(text().enum_values(Some(names))).min_items(Some(1)).build().into()
+}

@@ -11,6 +11,7 @@ use largesse_engine::units::UserId;
 use largesse_engine::wallet::command::{RechargeSaid, TransferCredit, TransferSaid};
 use largesse_engine::wallet::outcome::Applied;
 
+use crate::auth::scopes::Scope;
 use crate::error::ErrorCode;
 use crate::extract::{self, parse_json};
 use crate::language::Language;
@@ -79,7 +80,7 @@ async fn carry_out(
     language: Language,
 ) -> Response {
     let view = state.service.control.view();
-    let asked: Vec<_> = items.iter().map(|item| understand(item, &view.catalog)).collect();
+    let asked: Vec<_> = items.iter().map(|item| understand(item, caller, &view.catalog)).collect();
     let (mut transfers, mut recharges) = (Vec::new(), Vec::new());
     for asked in asked.iter().filter_map(|asked| asked.as_ref().ok()) {
         match asked {
@@ -166,12 +167,15 @@ fn result<'a>(item: &'a BizEventAssetChange<'_>, outcome: Result<Applied, Proble
     result
 }
 
-fn understand(item: &BizEventAssetChange<'_>, catalog: &Catalog) -> Result<Asked, Problem> {
+fn understand(item: &BizEventAssetChange<'_>, caller: &extract::Service, catalog: &Catalog) -> Result<Asked, Problem> {
     let (event_type, biz_type) = (EventType::read(&item.event_type)?, BizType::read(&item.biz_type)?);
     if item.op_user_asset_change.user_id != item.op_user_id {
         return Err(Problem::bad_request("`opUserAssetChange` is of another user than `opUserId`"));
     }
     match biz_type {
+        BizType::Recharge if !caller.0.scopes.has(Scope::Recharges) => {
+            Err(Problem::forbidden(format!("this key lacks the scope `{}`", Scope::Recharges.name())))
+        }
         BizType::Recharge => recharge(item, event_type, catalog).map(Asked::Recharge),
         BizType::None | BizType::Live => transfer(item, event_type, biz_type, catalog).map(Asked::Transfer),
     }

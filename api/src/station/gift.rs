@@ -14,6 +14,7 @@ use crate::language::Language;
 use crate::problem::Problem;
 use crate::receipts;
 use crate::refusals;
+use crate::room_pass;
 use crate::state::ApiState;
 use crate::station::shapes::{ListGiftAnswer, ListGiftBody, ListGiftData, ListedGift, SendGiftAnswer, SendGiftBody};
 use crate::station::shapes::{SendGiftData, UserAsset};
@@ -33,9 +34,8 @@ use crate::trace::Trace;
 )]
 pub async fn send_gift(State(state): State<ApiState>, trace: Trace, language: Language, request: Request) -> Response {
     let sent = send(&state, &trace, request).await;
-    match &sent {
-        Ok(data) => state.gift_meter.applied(data.replayed),
-        Err(problem) => state.gift_meter.failed(problem.code()),
+    if let Err(problem) = &sent {
+        state.gift_meter.failed(problem.code());
     }
     station::answer(sent, &trace, language)
 }
@@ -46,6 +46,9 @@ async fn send(state: &ApiState, trace: &Trace, request: Request) -> Result<SendG
     let sender = gifts::sender_of(&call.caller, body.op_user_id.map(|id| id.user()), "opUserId")?;
     let key = CallerKey::parse(&body.event_id)?;
     let (count, room) = (body.count.number("count")?, RoomId(body.room_id.0));
+    room_pass::check(state.options.room_pass.as_ref(), &call.caller, room, &call.headers, || {
+        state.service.clock.now()
+    })?;
     let price_seen = body.price.map(|price| price.amount("price")).transpose()?;
     let receivers: Vec<UserId> = body.to_user_ids.iter().map(|id| id.user()).collect();
     let combo = body.combo_id.map(|id| id.0);
@@ -56,6 +59,7 @@ async fn send(state: &ApiState, trace: &Trace, request: Request) -> Result<SendG
     let receipt =
         sent.map_err(|error| refusals::of_service(error, catalog, |time| gifts::poll(&call.caller, sender, id, time)))?;
     let applied = receipt.applied;
+    state.gift_meter.applied(&applied, catalog);
     Ok(SendGiftData {
         event_id: receipts::event_id(receipt.said.id, receipt.said.key.as_deref()).into_owned(),
         total: applied.total.get(),

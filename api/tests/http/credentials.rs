@@ -14,6 +14,8 @@ enum For {
     Viewers,
     Services,
     Admins,
+    /// A payment provider, by its own signature: no other proof counts.
+    Providers,
 }
 
 #[tokio::test]
@@ -25,6 +27,13 @@ async fn no_route_answers_to_a_wrong_credential() {
     let gift = json!({ "gift_id": 1, "count": 1, "to": [2001], "event_id": key(), "sender": ANN });
     let recharge = json!({ "user_id": ANN, "asset": "coin", "amount": 5, "channel": "apple", "transaction_id": "t2" });
     let found = format!("/v1/gifts/{event}?sender={ANN}");
+    let make = async |name: &str| {
+        let body = json!({ "name": name, "scopes": ["rooms"] });
+        let made = call(&world.admin, Method::POST, "/v1/keys").bearer(ADMIN).json(body).send().await;
+        made.json()["key"].as_str().unwrap().to_owned()
+    };
+    let (idle, revoked) = (make("idle").await, make("revoked").await);
+    call(&world.admin, Method::DELETE, "/v1/keys/revoked").bearer(ADMIN).send().await;
     let (public, admin): (&Router, &Router) = (&world.public, &world.admin);
     let none = serde_json::Value::Null;
     let routes = [
@@ -39,6 +48,11 @@ async fn no_route_answers_to_a_wrong_credential() {
         (public, Method::POST, "/v1/balances:query", &none, For::Services),
         (admin, Method::GET, "/v1/catalog", &none, For::Admins),
         (admin, Method::PUT, "/v1/catalog", &none, For::Admins),
+        (public, Method::POST, "/v1/rooms/1001/pass", &none, For::Viewers),
+        (public, Method::POST, "/v1/recharges/callbacks/shop", &recharge, For::Providers),
+        (admin, Method::GET, "/v1/keys", &none, For::Admins),
+        (admin, Method::POST, "/v1/keys", &none, For::Admins),
+        (admin, Method::DELETE, "/v1/keys/shop", &none, For::Admins),
     ];
     for (router, method, path, body, allowed) in routes {
         let ask = async |credential: Option<String>, code: &str, why: &str| {
@@ -48,6 +62,7 @@ async fn no_route_answers_to_a_wrong_credential() {
             }
             let answer = call.send().await;
             let json = answer.json();
+            let code = if allowed == For::Providers { "not_found" } else { code };
             assert_eq!(json["code"], code, "{method} {path} with {why}: {json}");
             let challenge = (code == "unauthenticated").then_some("Bearer");
             assert_eq!(answer.header("www-authenticate"), challenge);
@@ -60,15 +75,21 @@ async fn no_route_answers_to_a_wrong_credential() {
         ask(bearer(&token_with(crate::world::SECRET, ANN, -60)), "unauthenticated", "an expired token").await;
         let foreign = token_with(b"another secret, as long as the real one", ANN, 600);
         ask(bearer(&foreign), "unauthenticated", "a foreign token").await;
+        ask(bearer(&unsigned(ANN)), "unauthenticated", "a token with `none` as its algorithm").await;
         ask(bearer("lgk_guessed"), "unauthenticated", "a guessed key").await;
+        ask(bearer(&revoked), "unauthenticated", "a revoked key").await;
         ask(bearer("lga_guessed"), "unauthenticated", "a guessed admin key").await;
         if allowed != For::Admins {
             ask(bearer(ADMIN), "unauthenticated", "an admin key at the public door").await;
+        }
+        if matches!(allowed, For::ViewersAndServices | For::Services) {
+            ask(bearer(&idle), "forbidden", "a key without this scope").await;
         }
         match allowed {
             For::ViewersAndServices => ask(bearer(&token(BOB)), "forbidden", "another viewer").await,
             For::Viewers => ask(bearer(SERVICE), "forbidden", "a service").await,
             For::Services => ask(bearer(&token(ANN)), "forbidden", "a viewer").await,
+            For::Providers => ask(bearer(SERVICE), "unauthenticated", "a service").await,
             For::Admins => {
                 ask(bearer(&token(ANN)), "forbidden", "a viewer").await;
                 ask(bearer(SERVICE), "forbidden", "a service").await;
@@ -77,4 +98,12 @@ async fn no_route_answers_to_a_wrong_credential() {
     }
     assert_eq!(world.coins(ANN).await, 990);
     world.stop().await;
+}
+
+/// A token that says it needs no signature.
+fn unsigned(user: u64) -> String {
+    let signed = token(user);
+    let claims = signed.split('.').nth(1).unwrap();
+    // {"alg":"none","typ":"JWT"}
+    format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{claims}.")
 }

@@ -41,7 +41,9 @@ async fn every_route_is_described_and_every_description_is_a_route() {
                 .replace("{path}", "icons/rose.svg");
             let verb: Method = verb.parse().unwrap();
             let answer = call(router, verb.clone(), &sample).send().await;
-            assert!(!matches!(answer.status.as_u16(), 404 | 405), "{verb} {sample}: {answer:?}");
+            // An unknown channel is a channel's own 404, and needs no proof of who asks.
+            let is_known = path.contains("{channel}") || answer.status != StatusCode::NOT_FOUND;
+            assert!(is_known && answer.status != StatusCode::METHOD_NOT_ALLOWED, "{verb} {sample}: {answer:?}");
         }
     }
     world.stop().await;

@@ -1,13 +1,18 @@
 //! Health, readiness, metrics, traces and panics.
 
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use http::{Method, StatusCode};
+use largesse_api::ApiOptions;
 use largesse_api::edge::{self, RouteEdge};
 use largesse_api::metrics::RouteMeter;
+use largesse_api::rates::{Rate, RateOptions};
 use largesse_api::state::Phase;
 use serde_json::json;
 
@@ -62,6 +67,51 @@ async fn requests_and_gifts_are_counted_without_naming_anybody() {
     world.stop().await;
 }
 
+/// Names of metrics, and of labels, in the text of a scrape.
+fn exposed(text: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let (mut names, mut labels) = (BTreeSet::new(), BTreeSet::new());
+    for line in lines {
+        let (name, rest) = line.split_at(line.find(['{', ' ']).unwrap());
+        let parts = ["_bucket", "_sum", "_count"];
+        let histogram = parts.iter().find_map(|part| name.strip_suffix(part).filter(|name| !name.ends_with("_total")));
+        names.insert(histogram.unwrap_or(name).to_owned());
+        let inside = rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or("", |(inside, _)| inside);
+        labels.extend(inside.split("\",").filter_map(|label| Some(label.split_once('=')?.0.to_owned())));
+    }
+    (names, labels)
+}
+
+#[tokio::test]
+async fn every_metric_is_documented_and_every_documented_one_is_there() {
+    const DOCS: &str = include_str!("../../../docs/metrics.md");
+    let address = Some(Rate { requests: NonZeroU32::new(1_000).unwrap(), per: Duration::from_secs(1) });
+    let rates = RateOptions { address, ..RateOptions::default() };
+    let world = World::start_with(1_000, ApiOptions { rates, ..ApiOptions::default() }).await;
+    world.recharge(ANN, 100, "t1").await;
+    world.send(ANN, &key(), json!({})).await;
+    let (exposed, labels) = loop {
+        let answer = call(&world.admin, Method::GET, "/metrics").send().await;
+        let (exposed, labels) = exposed(&String::from_utf8(answer.body.into()).unwrap());
+        // Each shard writes its gauges once a second.
+        if exposed.contains("largesse_ledger_imbalance") {
+            break (exposed, labels);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let rows = DOCS.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    let rows: Vec<(&str, &str)> = rows.collect();
+    let documented: BTreeSet<String> = rows.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let missing: Vec<_> = exposed.difference(&documented).collect();
+    assert!(missing.is_empty(), "not in docs/metrics.md: {missing:?}");
+    for (name, rest) in rows {
+        assert!(exposed.contains(name) || rest.contains("*once*"), "{name} is documented and not there");
+    }
+    let known = ["route", "status", "outcome", "reason", "rule", "channel", "shard", "asset", "le", "quantile"];
+    assert!(labels.iter().all(|label| known.contains(&label.as_str())), "{labels:?}");
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn the_callers_trace_is_carried_through() {
     let world = World::start().await;
@@ -83,7 +133,7 @@ async fn a_panic_is_an_answer_too() {
         panic!("the secret of the house")
     }
     let world = World::start().await;
-    let edge = RouteEdge { state: world.state.clone(), meter: Arc::new(RouteMeter::new("/panics")) };
+    let edge = RouteEdge { state: world.state.clone(), meter: Arc::new(RouteMeter::new("/panics")), is_work: true };
     let router = Router::new().route("/panics", get(panics).layer(from_fn_with_state(edge, edge::pass)));
     let answer = call(&router, Method::GET, "/panics").bearer(&token(ANN)).send().await;
     answer.expect_problem("internal");

@@ -24,7 +24,7 @@ pub use self::report::{AssetReport, Problem, RelayReport, Report, ShardReport, S
 use self::report::{Place, Problems};
 use crate::catalog::CatalogDraft;
 use crate::codec;
-use crate::control::{CatalogSet, ControlEvent};
+use crate::control::{CatalogSet, ControlEvent, ControlState};
 use crate::fold::Fold;
 use crate::ledger::LedgerShape;
 use crate::log::{LogError, Logs};
@@ -508,17 +508,21 @@ async fn audit_control(
     let mut chain = Chain { fold: Fold::default(), is_anchored: start != Start::Middle, time: Time::ZERO };
     if let (Start::Checkpoint, Some(at)) = (start, &checkpoint) {
         (chain.fold, chain.time) = (at.fold, at.time);
-        latest = codec::decode(&at.state).unwrap_or_else(|error| {
-            problems.add(Place::of(shard), "state of the checkpoint", "a catalog that can be read", error);
-            None
+        let state = codec::decode::<ControlState>(&at.state).unwrap_or_else(|error| {
+            problems.add(Place::of(shard), "state of the checkpoint", "catalog and keys that can be read", error);
+            ControlState::Empty
         });
+        (latest, _) = state.into_parts();
     }
     let first = chain.fold.next;
     let mut cursor = Cursor::<ControlEvent>::new(shard, log, options.read_bytes, from, chain);
     while cursor.load(problems).await? == Step::Record {
         let Some(record) = cursor.next.take() else { break };
         for (seq, (event, _)) in (record.header.first.get()..).zip(record.events) {
-            let ControlEvent::CatalogSet(set) = event;
+            let set = match event {
+                ControlEvent::CatalogSet(set) => set,
+                ControlEvent::KeyCreated(_) | ControlEvent::KeyRevoked(_) => continue,
+            };
             let at = Place::at(shard, Seq(seq), record.position);
             let expected = latest.as_ref().map(|latest| latest.version.get() + 1);
             let expected = expected.or((start == Start::Beginning).then_some(1));

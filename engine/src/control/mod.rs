@@ -1,6 +1,9 @@
 //! The control shard: everything that is set at run time, as events of one log.
 //!
-//! So far that is the catalog. A change is answered when it is durable, and every node's view follows from the same events.
+//! So far that is the catalog and the keys of services. A change is answered when it is durable, and every node's view
+//! follows from the same events.
+
+pub mod keys;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,6 +12,7 @@ use bincode::{Decode, Encode};
 
 use crate::catalog::{Catalog, CatalogDraft, CatalogError};
 use crate::codec;
+use crate::control::keys::{KeyChange, KeyCreated, KeyInForce, KeyRefusal, KeyRevoked, Keys};
 use crate::flush::{Rows, front};
 use crate::machine::{Decision, Impossible, Machine, Undecided};
 use crate::sabotage::{self, Rule};
@@ -18,12 +22,15 @@ use crate::units::{CatalogVersion, Seq, ShardId, Time};
 #[derive(Clone, Debug)]
 pub enum ControlCommand {
     ApplyCatalog { draft: Box<CatalogDraft>, by: String, reason: String },
+    ChangeKey(Box<KeyChange>),
 }
 
 /// Stored for years: variants are only added, at the end.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum ControlEvent {
     CatalogSet(CatalogSet),
+    KeyCreated(KeyCreated),
+    KeyRevoked(KeyRevoked),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -40,7 +47,44 @@ pub enum ControlOutcome {
     /// In force, now or already.
     Catalog(CatalogVersion),
     Invalid(CatalogError),
+    /// Keys are as the change wants them, with this event or before it.
+    Keys(Seq),
+    KeyRefused(KeyRefusal),
     Overloaded,
+}
+
+/// What the control shard shows to others, all of one position in its log.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    pub seq: Seq,
+    pub catalog: Arc<Catalog>,
+    pub keys: Keys,
+}
+
+/// What the checkpoint holds. Older versions wrote an `Option<CatalogSet>`, whose bytes are those of the first two.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum ControlState {
+    Empty,
+    Catalog(CatalogSet),
+    WithKeys { catalog: Option<CatalogSet>, keys: Vec<KeyInForce> },
+}
+
+impl ControlState {
+    fn new(catalog: Option<CatalogSet>, keys: &[KeyInForce]) -> ControlState {
+        match catalog {
+            catalog if !keys.is_empty() => ControlState::WithKeys { catalog, keys: keys.to_vec() },
+            Some(catalog) => ControlState::Catalog(catalog),
+            None => ControlState::Empty,
+        }
+    }
+
+    pub fn into_parts(self) -> (Option<CatalogSet>, Vec<KeyInForce>) {
+        match self {
+            ControlState::Empty => (None, Vec::new()),
+            ControlState::Catalog(catalog) => (Some(catalog), Vec::new()),
+            ControlState::WithKeys { catalog, keys } => (catalog, keys),
+        }
+    }
 }
 
 /// Never constructed: the control shard has everything in memory.
@@ -50,9 +94,10 @@ pub enum NoNeed {}
 #[derive(Debug)]
 pub struct ControlMachine {
     catalog: Arc<Catalog>,
+    keys: Keys,
     last: Seq,
     /// Set, but not durable yet.
-    pending: VecDeque<(Seq, Arc<Catalog>)>,
+    pending: VecDeque<Shown>,
     /// Whether what was recovered has been handed on. The first tick comes right after recovery, when all that this
     /// machine knows is durable.
     is_shown: bool,
@@ -62,6 +107,7 @@ impl Default for ControlMachine {
     fn default() -> Self {
         ControlMachine {
             catalog: Arc::new(Catalog::empty()),
+            keys: Keys::default(),
             last: Seq::NONE,
             pending: VecDeque::new(),
             is_shown: false,
@@ -72,6 +118,23 @@ impl Default for ControlMachine {
 impl ControlMachine {
     pub fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
+    }
+
+    fn shown(&self) -> Shown {
+        Shown { seq: self.last, catalog: Arc::clone(&self.catalog), keys: Arc::clone(&self.keys) }
+    }
+
+    fn decide_catalog(&self, draft: &CatalogDraft, by: &str, reason: &str) -> Decision<ControlEvent, ControlOutcome> {
+        if self.catalog.version() != CatalogVersion(0) && self.catalog.draft() == draft {
+            return Decision::Told(ControlOutcome::Catalog(self.catalog.version()));
+        }
+        let version = CatalogVersion(self.catalog.version().get() + 1);
+        if let Err(error) = Catalog::checked(draft.clone(), version) {
+            return Decision::Told(ControlOutcome::Invalid(error));
+        }
+        let draft = serde_json::to_vec(draft).expect("a draft is plain data");
+        let (by, reason) = (by.into(), reason.into());
+        Decision::New(ControlEvent::CatalogSet(CatalogSet { version, by, reason, draft }))
     }
 }
 
@@ -88,7 +151,7 @@ impl Machine for ControlMachine {
     type Event = ControlEvent;
     type Need = NoNeed;
     type Row = NoNeed;
-    type Output = Arc<Catalog>;
+    type Output = Shown;
     type Signal = NoNeed;
 
     fn missing(&self, _command: &ControlCommand, _missing: &mut Vec<NoNeed>) {}
@@ -106,29 +169,37 @@ impl Machine for ControlMachine {
     }
 
     fn decide(&self, command: &ControlCommand, _now: Time) -> Decision<ControlEvent, ControlOutcome> {
-        let ControlCommand::ApplyCatalog { draft, by, reason } = command;
-        if self.catalog.version() != CatalogVersion(0) && self.catalog.draft() == &**draft {
-            return Decision::Told(ControlOutcome::Catalog(self.catalog.version()));
+        match command {
+            ControlCommand::ApplyCatalog { draft, by, reason } => self.decide_catalog(draft, by, reason),
+            ControlCommand::ChangeKey(change) => match keys::judge(&self.keys, change) {
+                Ok(true) => Decision::Told(ControlOutcome::Keys(self.last)),
+                Ok(false) => Decision::New(match &**change {
+                    KeyChange::Create(created) => ControlEvent::KeyCreated(created.clone()),
+                    KeyChange::Revoke(revoked) => ControlEvent::KeyRevoked(revoked.clone()),
+                }),
+                Err(refusal) => Decision::Told(ControlOutcome::KeyRefused(refusal)),
+            },
         }
-        let version = CatalogVersion(self.catalog.version().get() + 1);
-        if let Err(error) = Catalog::checked((**draft).clone(), version) {
-            return Decision::Told(ControlOutcome::Invalid(error));
-        }
-        let draft = serde_json::to_vec(draft).expect("a draft is plain data");
-        let (by, reason) = (by.clone(), reason.clone());
-        Decision::New(ControlEvent::CatalogSet(CatalogSet { version, by, reason, draft }))
     }
 
-    fn apply(&mut self, seq: Seq, _at: Time, event: &ControlEvent, _encoded: &[u8]) {
+    fn apply(&mut self, seq: Seq, at: Time, event: &ControlEvent, _encoded: &[u8]) {
         assert_eq!(seq, self.last.next(), "events apply once and in order");
-        let ControlEvent::CatalogSet(set) = event;
-        self.catalog = Arc::new(decode_catalog(set).expect("it was checked when it was decided"));
-        self.pending.push_back((seq, Arc::clone(&self.catalog)));
+        match event {
+            ControlEvent::CatalogSet(set) => {
+                self.catalog = Arc::new(decode_catalog(set).expect("it was checked when it was decided"));
+            }
+            ControlEvent::KeyCreated(created) => keys::created(&mut self.keys, created, at),
+            ControlEvent::KeyRevoked(revoked) => keys::revoked(&mut self.keys, revoked),
+        }
         self.last = seq;
+        self.pending.push_back(self.shown());
     }
 
-    fn applied(&self, _command: &ControlCommand, _seq: Seq, _at: Time, _event: &ControlEvent) -> ControlOutcome {
-        ControlOutcome::Catalog(self.catalog.version())
+    fn applied(&self, command: &ControlCommand, seq: Seq, _at: Time, _event: &ControlEvent) -> ControlOutcome {
+        match command {
+            ControlCommand::ApplyCatalog { .. } => ControlOutcome::Catalog(self.catalog.version()),
+            ControlCommand::ChangeKey(_) => ControlOutcome::Keys(seq),
+        }
     }
 
     fn undecided(&self, _why: Undecided) -> ControlOutcome {
@@ -149,25 +220,25 @@ impl Machine for ControlMachine {
 
     fn cut(&mut self) {}
 
-    fn durable(&mut self, seq: Seq, _now: Time) -> Option<Arc<Catalog>> {
+    fn durable(&mut self, seq: Seq, _now: Time) -> Option<Shown> {
         let mut newest = None;
-        while let Some((_, catalog)) = self.pending.pop_front_if(|(set, _)| *set <= seq) {
-            newest = Some(catalog);
+        while let Some(shown) = self.pending.pop_front_if(|shown| shown.seq <= seq) {
+            newest = Some(shown);
         }
         newest
     }
 
-    fn signal(&mut self, signal: NoNeed, _now: Time) -> Result<Option<Arc<Catalog>>, Impossible> {
+    fn signal(&mut self, signal: NoNeed, _now: Time) -> Result<Option<Shown>, Impossible> {
         match signal {}
     }
 
     fn flushed(&mut self, _seq: Seq, _now: Time) {}
 
-    fn tick(&mut self, _now: Time) -> Option<Arc<Catalog>> {
+    fn tick(&mut self, _now: Time) -> Option<Shown> {
         let is_shown = self.is_shown && !sabotage::is(Rule::DurableCatalog);
         self.is_shown = true;
         let is_recovered = !is_shown && self.last != Seq::NONE;
-        is_recovered.then(|| Arc::clone(&self.catalog))
+        is_recovered.then(|| self.shown())
     }
 
     fn is_full(&self) -> bool {
@@ -177,9 +248,11 @@ impl Machine for ControlMachine {
     fn restore(&mut self, checkpoint: Option<&Checkpoint>) -> Result<(), Impossible> {
         let Some(checkpoint) = checkpoint else { return Ok(()) };
         self.last = Seq(checkpoint.fold.next.get() - 1);
-        if let Some(set) = restore_set(checkpoint)? {
+        let (catalog, keys) = restored(checkpoint)?;
+        if let Some(set) = catalog {
             self.catalog = Arc::new(decode_catalog(&set)?);
         }
+        self.keys = Arc::new(keys);
         Ok(())
     }
 
@@ -191,27 +264,34 @@ impl Machine for ControlMachine {
 /// The control shard has no rows: its whole state is in the checkpoint.
 #[derive(Default)]
 pub struct ControlRows {
-    latest: Option<CatalogSet>,
+    catalog: Option<CatalogSet>,
+    keys: Keys,
 }
 
-fn restore_set(checkpoint: &Checkpoint) -> Result<Option<CatalogSet>, Impossible> {
-    codec::decode(&checkpoint.state).map_err(|error| Impossible(error.to_string()))
+fn restored(checkpoint: &Checkpoint) -> Result<(Option<CatalogSet>, Vec<KeyInForce>), Impossible> {
+    let state = codec::decode::<ControlState>(&checkpoint.state);
+    state.map(ControlState::into_parts).map_err(|error| Impossible(error.to_string()))
 }
 
 impl Rows for ControlRows {
     fn restore(&mut self, checkpoint: Option<&Checkpoint>) -> Result<(), Impossible> {
-        self.latest = checkpoint.map(restore_set).transpose()?.flatten();
+        let (catalog, keys) = checkpoint.map(restored).transpose()?.unwrap_or_default();
+        (self.catalog, self.keys) = (catalog, Arc::new(keys));
         Ok(())
     }
 
-    fn take(&mut self, seq: Seq, _at: Time, events: &[u8]) -> Result<usize, Impossible> {
-        let (ControlEvent::CatalogSet(set), used) = front::<ControlEvent>(ShardId::CONTROL, seq, events)?;
-        self.latest = Some(set);
+    fn take(&mut self, seq: Seq, at: Time, events: &[u8]) -> Result<usize, Impossible> {
+        let (event, used) = front::<ControlEvent>(ShardId::CONTROL, seq, events)?;
+        match event {
+            ControlEvent::CatalogSet(set) => self.catalog = Some(set),
+            ControlEvent::KeyCreated(created) => keys::created(&mut self.keys, &created, at),
+            ControlEvent::KeyRevoked(revoked) => keys::revoked(&mut self.keys, &revoked),
+        }
         Ok(used)
     }
 
     fn finish(&mut self, batch: &mut FlushBatch) {
-        batch.checkpoint.state = codec::encode(&self.latest);
+        batch.checkpoint.state = codec::encode(&ControlState::new(self.catalog.clone(), &self.keys));
     }
 }
 
@@ -229,17 +309,56 @@ mod tests {
     #[test]
     fn a_catalog_is_shown_once_durable_and_again_after_recovery() {
         let mut machine = ControlMachine::default();
-        assert_eq!(machine.tick(Time::ZERO), None, "there is nothing to show yet");
+        assert!(machine.tick(Time::ZERO).is_none(), "there is nothing to show yet");
         let event = catalog_set(&machine);
         machine.apply(Seq::FIRST, Time::ZERO, &event, &[]);
-        assert_eq!(machine.tick(Time::ZERO), None, "not before it is durable");
-        assert_eq!(machine.durable(Seq::FIRST, Time::ZERO).unwrap().version(), CatalogVersion(1));
+        assert!(machine.tick(Time::ZERO).is_none(), "not before it is durable");
+        assert_eq!(machine.durable(Seq::FIRST, Time::ZERO).unwrap().catalog.version(), CatalogVersion(1));
 
         // What a replay says on its way is heard by nobody.
         let mut recovered = ControlMachine::default();
         recovered.apply(Seq::FIRST, Time::ZERO, &event, &[]);
         recovered.durable(Seq::FIRST, Time::ZERO);
-        assert_eq!(recovered.tick(Time::ZERO).unwrap().version(), CatalogVersion(1));
-        assert_eq!(recovered.tick(Time::ZERO), None, "once is enough");
+        assert_eq!(recovered.tick(Time::ZERO).unwrap().catalog.version(), CatalogVersion(1));
+        assert!(recovered.tick(Time::ZERO).is_none(), "once is enough");
+    }
+
+    fn key(name: &str) -> KeyCreated {
+        KeyCreated {
+            name: name.into(),
+            sha256: [7; 32],
+            signing: None,
+            scopes: vec!["read".into()],
+            by: "test".into(),
+            reason: String::new(),
+        }
+    }
+
+    #[test]
+    fn keys_survive_a_checkpoint_and_a_revoked_one_does_not() {
+        let mut rows = ControlRows::default();
+        let revoked = KeyRevoked { name: "old".into(), by: "test".into(), reason: "rolled over".into() };
+        let events = [
+            ControlEvent::KeyCreated(key("old")),
+            ControlEvent::KeyCreated(key("shop")),
+            ControlEvent::KeyRevoked(revoked),
+        ];
+        for (seq, event) in (1..).map(Seq).zip(&events) {
+            rows.take(seq, Time(9), &codec::encode(event)).unwrap();
+        }
+        let state = codec::encode(&ControlState::new(rows.catalog.clone(), &rows.keys));
+        let (catalog, keys) = codec::decode::<ControlState>(&state).unwrap().into_parts();
+        assert_eq!((catalog, keys), (None, vec![KeyInForce { created: key("shop"), at: Time(9) }]));
+    }
+
+    #[test]
+    fn a_checkpoint_of_an_older_version_is_read() {
+        let set = CatalogSet { version: CatalogVersion(1), by: "a".into(), reason: "b".into(), draft: b"{}".to_vec() };
+        for old in [None, Some(set)] {
+            let bytes = codec::encode(&old);
+            let state = codec::decode::<ControlState>(&bytes).unwrap();
+            assert_eq!(codec::encode(&state), bytes, "and written as that version reads it while there are no keys");
+            assert_eq!(state.into_parts(), (old, Vec::new()));
+        }
     }
 }

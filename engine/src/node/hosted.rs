@@ -8,8 +8,7 @@ use futures::FutureExt;
 use ractor::ActorRef;
 use tokio::sync::watch;
 
-use crate::catalog::Catalog;
-use crate::control::{ControlMachine, NoNeed};
+use crate::control::{ControlMachine, NoNeed, Shown};
 use crate::node::actor::{Fetching, Hosted};
 use crate::node::door::Door;
 use crate::node::relays::RelayMsg;
@@ -104,10 +103,11 @@ impl Hosted for ControlMachine {
         async { Vec::new() }.boxed()
     }
 
-    fn hand_on(view: &Self::Env, catalog: Arc<Catalog>) {
+    fn hand_on(view: &Self::Env, shown: Shown) {
         view.send_modify(|view| {
             let rooms = Arc::clone(&view.rooms);
-            *view = Arc::new(ControlView { catalog, rooms });
+            let Shown { seq, catalog, keys } = shown;
+            *view = Arc::new(ControlView { catalog, rooms, keys, seq });
         });
     }
 

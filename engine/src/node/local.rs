@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::catalog::CatalogDraft;
+use crate::control::keys::KeyChange;
 use crate::control::{ControlCommand, ControlMachine, ControlOutcome};
 use crate::flush::Flushed;
 use crate::handle::{CallError, Control, ControlError, Wallets as WalletsHandle};
@@ -106,24 +107,59 @@ impl Control for LocalControl {
         by: String,
         reason: String,
     ) -> BoxFuture<'static, Result<CatalogVersion, ControlError>> {
-        let command = ControlCommand::ApplyCatalog { draft: Box::new(draft), by, reason };
-        let entered = self.door.enter(Lane::Caller, vec![command]);
+        let outcome = self.one(ControlCommand::ApplyCatalog { draft: Box::new(draft), by, reason });
         let mut view = self.view.clone();
         async move {
-            let outcomes = entered?.await.map_err(|_died| CallError::OutcomeUnknown)?;
-            match outcomes.into_iter().next() {
-                Some(ControlOutcome::Catalog(version)) => {
+            match outcome.await? {
+                ControlOutcome::Catalog(version) => {
                     // The answer may overtake the view by a moment; whoever is told of a version shall find it.
                     let seen = view.wait_for(|view| view.catalog.version() >= version).await;
                     seen.map(|_| version).map_err(|_| CallError::ShardUnavailable.into())
                 }
-                Some(ControlOutcome::Invalid(error)) => Err(error.into()),
-                Some(ControlOutcome::Overloaded) => {
-                    Err(CallError::Overloaded { retry_after: Duration::from_secs(1) }.into())
-                }
-                None => Err(CallError::OutcomeUnknown.into()),
+                other @ (ControlOutcome::Invalid(_)
+                | ControlOutcome::Keys(_)
+                | ControlOutcome::KeyRefused(_)
+                | ControlOutcome::Overloaded) => Err(refused(other)),
             }
         }
         .boxed()
+    }
+
+    fn change_key(&self, change: KeyChange) -> BoxFuture<'static, Result<(), ControlError>> {
+        let outcome = self.one(ControlCommand::ChangeKey(Box::new(change)));
+        let mut view = self.view.clone();
+        async move {
+            match outcome.await? {
+                ControlOutcome::Keys(seq) => {
+                    // As above: whoever was told that a key is revoked must not see it work.
+                    let seen = view.wait_for(|view| view.seq >= seq).await;
+                    seen.map(drop).map_err(|_| CallError::ShardUnavailable.into())
+                }
+                other @ (ControlOutcome::Invalid(_)
+                | ControlOutcome::Catalog(_)
+                | ControlOutcome::KeyRefused(_)
+                | ControlOutcome::Overloaded) => Err(refused(other)),
+            }
+        }
+        .boxed()
+    }
+}
+
+impl LocalControl {
+    fn one(&self, command: ControlCommand) -> impl Future<Output = Result<ControlOutcome, CallError>> + Send + 'static {
+        let entered = self.door.enter(Lane::Caller, vec![command]);
+        async move {
+            let outcomes = entered?.await.map_err(|_died| CallError::OutcomeUnknown)?;
+            outcomes.into_iter().next().ok_or(CallError::OutcomeUnknown)
+        }
+    }
+}
+
+fn refused(outcome: ControlOutcome) -> ControlError {
+    match outcome {
+        ControlOutcome::Invalid(error) => error.into(),
+        ControlOutcome::KeyRefused(refusal) => refusal.into(),
+        ControlOutcome::Overloaded => CallError::Overloaded { retry_after: Duration::from_secs(1) }.into(),
+        ControlOutcome::Catalog(_) | ControlOutcome::Keys(_) => CallError::OutcomeUnknown.into(),
     }
 }

@@ -7,6 +7,7 @@ pub mod inbox;
 mod local;
 mod relays;
 mod tasks;
+pub mod threads;
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -33,7 +34,7 @@ use crate::resolve::{ControlView, Room};
 use crate::service::{Patience, Service};
 use crate::shard::ShardLimits;
 use crate::store::Store;
-use crate::units::{NodeId, ShardId};
+use crate::units::{NodeId, Seq, ShardId};
 use crate::wallet::rows::WalletRows;
 use crate::wallet::wallets::{AcknowledgedBy, WalletLimits, Wallets};
 
@@ -268,7 +269,12 @@ impl Starting {
     fn start_control(&mut self) -> (Arc<Door<ControlMachine>>, watch::Receiver<Arc<ControlView>>) {
         let rooms: HashMap<_, _> = self.options.rooms.iter().map(|room| (room.id, room.clone())).collect();
         let catalog = Arc::new(crate::catalog::Catalog::empty());
-        let view = watch::Sender::new(Arc::new(ControlView { catalog, rooms: Arc::new(rooms) }));
+        let view = watch::Sender::new(Arc::new(ControlView {
+            catalog,
+            rooms: Arc::new(rooms),
+            keys: Arc::default(),
+            seq: Seq::NONE,
+        }));
         let seen = view.subscribe();
         let (door, _) = self.start_shard(ShardId::CONTROL, ControlMachine::default, ControlRows::default, view);
         (door, seen)

@@ -15,7 +15,7 @@ use crate::log::ShardLog;
 use crate::node::actor::{Ended, Hosted, ShardActor, ShardMsg};
 use crate::node::door::Door;
 use crate::node::inbox::{Alarm, Inbox, ShardRef};
-use crate::node::{ShardHealth, StartError, Stopping};
+use crate::node::{ShardHealth, StartError, Stopping, threads};
 use crate::shard::ShardLimits;
 use crate::store::Store;
 use crate::units::NodeId;
@@ -24,9 +24,6 @@ use crate::units::NodeId;
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_LONGEST: Duration = Duration::from_secs(2);
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
-
-/// How much the work that nobody waits for gives way to the work that somebody does, in the system's terms.
-const BACKGROUND_NICENESS: i32 = 10;
 
 /// The threads of a node.
 pub(super) struct Workers {
@@ -47,7 +44,10 @@ impl OwnRuntime {
         let runtime = builder.enable_all().thread_name(name.clone()).build()?;
         let handle = runtime.handle().clone();
         let (stop, mut stopped) = watch::channel(false);
-        let run = move || runtime.block_on(async { drop(stopped.wait_for(|is_over| *is_over).await) });
+        let run = move || {
+            threads::hurry();
+            runtime.block_on(async { drop(stopped.wait_for(|is_over| *is_over).await) });
+        };
         std::thread::Builder::new().name(name).spawn(run)?;
         Ok(OwnRuntime { handle, stop })
     }
@@ -65,7 +65,7 @@ impl Workers {
         let shards = (0..shard_threads).map(shard).collect::<Result<_, _>>().map_err(failed)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let mut background = Builder::new_multi_thread();
-        background.worker_threads(cores.div_ceil(4)).on_thread_start(give_way);
+        background.worker_threads(cores.div_ceil(4)).on_thread_start(threads::give_way);
         let background = OwnRuntime::start("flusher".into(), background).map_err(failed)?;
         Ok(Workers { shards, background })
     }
@@ -108,11 +108,6 @@ impl Workers {
             runtime.stop.send_replace(true);
         }
     }
-}
-
-fn give_way() {
-    // Where it is not allowed, flushing is as urgent as everything else: slower for callers, and never wrong.
-    let _refused = rustix::process::setpriority_process(None, BACKGROUND_NICENESS);
 }
 
 /// Resolves when the node has come this far in stopping.
@@ -252,10 +247,12 @@ impl<M: Hosted, R: Rows> FlushTask<M, R> {
         let mut flusher = Flusher::start(self.door.shard, log, store, rows, settled, self.limits).await?;
         self.announce(flusher.flushed());
         loop {
+            // Asked before the log is read to its end: what a drained shard appended last is in there then.
+            let is_last = *self.stopping.borrow() == Stopping::Flush;
             while let Some(flushed) = flusher.step().await? {
                 self.announce(flushed);
             }
-            if *self.stopping.borrow() == Stopping::Flush {
+            if is_last {
                 return Ok(());
             }
             let position = flusher.flushed().position;

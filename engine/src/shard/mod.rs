@@ -292,6 +292,7 @@ impl<M: Machine, R> Shard<M, R> {
     fn run_batch(&mut self, reply: R, commands: Vec<M::Command>) {
         let mut outcomes = Vec::with_capacity(commands.len());
         let mut open = 0;
+        self.machine.warm(&commands);
         for command in commands {
             let slot = Slot { batch: self.batches_opened, place: outcomes.len() };
             let outcome = self.run(command, slot);

@@ -106,12 +106,9 @@ impl<M: Machine> Parked<M> {
 
     /// No answer will come; returns all who waited for it.
     pub fn failed(&mut self, need: &M::Need) -> Vec<Single<M>> {
+        // Whatever else they wait for finds them gone.
         let waiting = self.needs.remove(need).unwrap_or_default();
-        let failed = waiting.iter().filter_map(|id| self.fetching.remove(id)).map(|(single, _)| single).collect();
-        for others in self.needs.values_mut() {
-            others.retain(|id| !waiting.contains(id));
-        }
-        failed
+        waiting.iter().filter_map(|id| self.fetching.remove(id)).map(|(single, _)| single).collect()
     }
 
     /// The first of a lane is done; returns the next.

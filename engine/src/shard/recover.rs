@@ -33,7 +33,14 @@ pub async fn recover<M: Machine>(
     store: &dyn Store,
     claim: Claim,
 ) -> Result<Ownership, RecoverError> {
+    let before = store.checkpoint(shard).await?.map_or(Position::START, |at| at.position);
     let epoch = log.claim(claim).await?;
+    if before > Position(epoch.get()) {
+        // A claim lies behind all that was durable when it was made, and so behind every checkpoint before it. Told at
+        // once: with each further claim the log would come nearer to a checkpoint that is not of its records.
+        let what = format!("the store has {shard} up to {before}, its log ends at {epoch}: the log lost records");
+        return Err(Impossible(what).into());
+    }
     // Read after the claim: what the owner before had flushed is then surely in it, or in the log.
     let checkpoint = store.checkpoint(shard).await?;
     if let Some(newer) = checkpoint.as_ref().and_then(|at| at.fold.epoch).filter(|newer| *newer > epoch) {
@@ -155,6 +162,8 @@ impl Replay {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use bytes::Bytes;
     use futures::FutureExt;
     use futures::future::BoxFuture;
@@ -168,10 +177,13 @@ mod tests {
     /// A log that ends with the claim at 5, and a store whose checkpoint was written in that very moment.
     struct QuickFlusher {
         checkpoint: Checkpoint,
+        /// Whether there is a checkpoint yet.
+        is_flushed: AtomicBool,
     }
 
     impl ShardLog for QuickFlusher {
         fn claim(&self, _claim: Claim) -> BoxFuture<'_, Result<Epoch, LogError>> {
+            self.is_flushed.store(true, Ordering::Relaxed);
             async { Ok(Epoch(5)) }.boxed()
         }
 
@@ -203,7 +215,8 @@ mod tests {
 
     impl Store for QuickFlusher {
         fn checkpoint(&self, _shard: ShardId) -> BoxFuture<'_, Result<Option<Checkpoint>, StoreError>> {
-            async { Ok(Some(self.checkpoint.clone())) }.boxed()
+            let checkpoint = self.is_flushed.load(Ordering::Relaxed).then(|| self.checkpoint.clone());
+            async { Ok(checkpoint) }.boxed()
         }
 
         fn load_wallets(
@@ -244,7 +257,7 @@ mod tests {
         }
     }
 
-    fn recover_with_checkpoint_of(epoch: u64) -> Result<Ownership, RecoverError> {
+    fn recover_with_checkpoint_of(epoch: u64, is_flushed: bool) -> Result<Ownership, RecoverError> {
         let fold = Fold { epoch: Some(Epoch(epoch)), next: Seq(3) };
         let position = Position(epoch).after();
         let checkpoint = Checkpoint {
@@ -256,7 +269,7 @@ mod tests {
             time: Time(7),
             state: codec::encode(&None::<crate::control::CatalogSet>),
         };
-        let both = QuickFlusher { checkpoint };
+        let both = QuickFlusher { checkpoint, is_flushed: AtomicBool::new(is_flushed) };
         let claim = Claim { node: crate::units::NodeId(1), nonce: [0; 16] };
         let mut machine = ControlMachine::default();
         recover(ShardId::CONTROL, &mut machine, &both, &both, claim).now_or_never().expect("nothing here waits")
@@ -264,12 +277,30 @@ mod tests {
 
     #[test]
     fn a_flusher_that_has_read_our_own_claim_already_is_no_lost_record() {
-        let owner = recover_with_checkpoint_of(5).unwrap();
+        let owner = recover_with_checkpoint_of(5, false).unwrap();
         assert_eq!((owner.epoch, owner.next, owner.time), (Epoch(5), Seq(3), Time(7)));
     }
 
     #[test]
+    fn a_later_claim_met_before_the_own_one_means_someone_else_owns_the_shard() {
+        let claim = |position| {
+            let claim = crate::record::encode_claim(Claim { node: crate::units::NodeId(2), nonce: [1; 16] });
+            LogEntry::decode(Position(position), &claim).unwrap()
+        };
+        let (mut replay, mut machine) = (Replay::new(ShardId::CONTROL, Epoch(5), None), ControlMachine::default());
+        replay.take(&mut machine, &claim(4)).unwrap();
+        assert_eq!(replay.take(&mut machine, &claim(6)), Err(RecoverError::Fenced(Epoch(6))));
+    }
+
+    #[test]
     fn a_checkpoint_under_a_later_claim_means_someone_else_owns_the_shard() {
-        assert!(matches!(recover_with_checkpoint_of(9), Err(RecoverError::Fenced(Epoch(9)))));
+        assert!(matches!(recover_with_checkpoint_of(9, false), Err(RecoverError::Fenced(Epoch(9)))));
+    }
+
+    #[test]
+    fn a_log_that_ends_before_a_checkpoint_of_earlier_lost_records() {
+        for epoch in [5, 9] {
+            assert!(matches!(recover_with_checkpoint_of(epoch, true), Err(RecoverError::Impossible(_))), "of {epoch}");
+        }
     }
 }

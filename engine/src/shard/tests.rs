@@ -286,6 +286,19 @@ fn a_record_that_arrives_late_is_waited_for_only_while_it_can_still_count() {
 }
 
 #[test]
+fn an_owner_ends_as_soon_as_it_reads_that_a_record_of_its_own_came_too_early() {
+    check(
+        "+1 +1 2@11 read:10=old,11=2",
+        expect![[r#"
+        +1: record 1 is under way
+        +1: record 2 is under way
+        2@11: read back from 10
+        read:10=old,11=2: lost: a record of its own did not get into the log, still reading from 12
+    "#]],
+    );
+}
+
+#[test]
 fn a_reader_that_lags_behind_what_was_acknowledged_reads_on() {
     check(
         "+1 1@12 read:10=old,end read:end read:11=old,12=1,end",

@@ -75,11 +75,11 @@ struct Held {
     seq: Seq,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct AskedReceipt {
-    /// Evictions of the window when the store was asked.
-    evictions: u32,
     waiting: u32,
+    /// The id was accepted since the store was asked: that there was nothing then says nothing any more.
+    is_overtaken: bool,
     answer: Option<Option<StoredEvent>>,
 }
 
@@ -215,10 +215,7 @@ impl Wallets {
         if self.window.is_certain(id) {
             return false;
         }
-        let is_answered = self
-            .asked_receipts
-            .get(&(user, id))
-            .is_some_and(|asked| asked.answer.is_some() && asked.evictions == self.window.evictions());
+        let is_answered = self.asked_receipts.get(&(user, id)).is_some_and(|asked| asked.answer.is_some());
         !is_answered && !self.window.contains(user, id)
     }
 
@@ -313,15 +310,10 @@ impl Wallets {
             }
             codec::decode::<WalletEvent>(&stored.event).map_err(|error| Impossible(error.to_string()))?;
         }
-        let evictions = self.window.evictions();
         let Some(asked) = self.asked_receipts.get_mut(&(user, id)) else { return Ok(true) };
-        if asked.evictions != evictions && stored.is_none() {
-            // The id may have left the window after the store was read.
-            asked.evictions = evictions;
-            asked.answer = None;
-            return Ok(false);
+        if std::mem::take(&mut asked.is_overtaken) && stored.is_none() {
+            return Ok(false); // The store was read before the event got there, which may have left the window since.
         }
-        asked.evictions = evictions;
         asked.answer = Some(stored);
         Ok(true)
     }

@@ -14,6 +14,7 @@ use hashbrown::HashTable;
 
 use crate::codec;
 use crate::event_id::EventId;
+use crate::sabotage::{self, Rule};
 use crate::units::{Seq, Time, UserId};
 use crate::wallet::event::WalletEvent;
 
@@ -38,7 +39,6 @@ pub struct Window {
     loose: HashTable<LooseEntry>,
     /// How many panes were opened so far.
     opened: u32,
-    evictions: u32,
     bytes: usize,
     floor: Time,
 }
@@ -123,7 +123,6 @@ impl Window {
             panes: VecDeque::new(),
             loose: HashTable::new(),
             opened: 0,
-            evictions: 0,
             bytes: 0,
             floor,
         }
@@ -145,11 +144,6 @@ impl Window {
     /// Nothing more may be admitted until the store has taken some of it.
     pub fn is_full(&self) -> bool {
         self.bytes > self.limits.bytes_max
-    }
-
-    /// How many panes have left so far: an answer of the store from before the latest may be out of date.
-    pub fn evictions(&self) -> u32 {
-        self.evictions
     }
 
     pub fn contains(&self, user: UserId, id: EventId) -> bool {
@@ -218,8 +212,9 @@ impl Window {
 
     fn drop_pane(&mut self, place: usize) {
         let Some(pane) = self.panes.remove(place) else { return };
-        self.floor = self.floor.max(pane.span.end());
-        self.evictions += 1;
+        if !sabotage::is(Rule::FloorRises) {
+            self.floor = self.floor.max(pane.span.end());
+        }
         self.bytes -= pane.bytes();
         if pane.loose > 0 {
             self.loose.retain(|loose| loose.pane != pane.number);

@@ -2,20 +2,29 @@
 //! store, in this one process, and nothing in front of them.
 
 mod callers;
+mod crowd;
+mod held;
+pub mod recovery;
 mod report;
+pub mod sustained;
 mod world;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use largesse_engine::audit::AuditOptions;
+use largesse_engine::ledger::LedgerShape;
 use largesse_storage::audit::{DataDirError, data_dir};
 use serde::Serialize;
 
-pub use self::report::{Books, EngineReport, Latency};
-use self::world::World;
-use crate::machine::{Machine, cpu_seconds};
+use self::callers::{Drive, Told};
+use self::crowd::Crowd;
+pub use self::report::{Books, EngineReport, Memory};
+use self::sustained::Sustained;
+use self::world::{Driven, Setup, World};
+use crate::machine::{Machine, cpu_seconds, resident_bytes};
+use crate::progress::{Progress, Stage};
 
 /// What one gift costs, in coins.
 pub const PRICE: u64 = 1;
@@ -34,8 +43,10 @@ pub struct EngineBench {
     /// Gifts a second in all, spread evenly, whatever the answers take; without it callers go on as soon as they are
     /// answered.
     pub rate: Option<u64>,
+    /// Search for the highest rate that the store keeps up with, and measure at it; see [`sustained`].
+    pub sustained: bool,
     pub wallet_shards: u16,
-    /// Threads of their own for shards; 0 shares those of the callers.
+    /// Threads of their own for shards; 0 shares those of the process.
     pub workers: usize,
     /// Where the ledger is made; a temporary folder without.
     pub data: Option<PathBuf>,
@@ -46,12 +57,13 @@ pub struct EngineBench {
 impl Default for EngineBench {
     fn default() -> Self {
         EngineBench {
-            viewers: 100_000,
+            viewers: 1_000_000,
             hosts: 1,
             batch: 64,
             callers: 32,
-            duration: Duration::from_secs(10),
+            duration: Duration::from_secs(60),
             rate: None,
+            sustained: false,
             wallet_shards: 16,
             workers: 0,
             data: None,
@@ -68,89 +80,124 @@ pub enum BenchError {
     Start(String),
     #[error("the viewers could not be funded: {0}")]
     Funding(String),
+    #[error("the ledger lost something: {0}")]
+    Lost(String),
     #[error(transparent)]
     Audit(#[from] DataDirError),
 }
 
 impl EngineBench {
     fn check(&self) -> Result<(), BenchError> {
-        let complaint = if self.viewers == 0 || self.viewers > 100_000_000 {
+        let complaint = if !(1..=VIEWERS_MAX).contains(&self.viewers) {
             "viewers must be 1 to 100,000,000"
-        } else if self.hosts == 0 || self.hosts > 10_000 {
+        } else if !(1..=10_000).contains(&self.hosts) {
             "hosts must be 1 to 10,000"
-        } else if self.batch == 0 || self.batch > 4_096 {
+        } else if !(1..=4_096).contains(&self.batch) {
             "a batch must have 1 to 4,096 gifts"
-        } else if self.callers == 0 || self.callers > 10_000 {
+        } else if !(1..=10_000).contains(&self.callers) {
             "callers must be 1 to 10,000"
+        } else if self.duration.is_zero() || self.duration > DURATION_MAX {
+            "a bench must run for 1 second to 1 day"
         } else if self.rate == Some(0) {
             "a rate must be at least 1 gift a second"
-        } else if !(1..=4_096).contains(&self.wallet_shards) {
+        } else if self.rate.is_some() && self.sustained {
+            "a sustained rate is searched for, so none can be given"
+        } else if !(1..=SHARDS_MAX).contains(&self.wallet_shards) {
             "wallet shards must be 1 to 4,096"
         } else {
             return Ok(());
         };
         Err(BenchError::Invalid(complaint.into()))
     }
+
+    fn setup(&self) -> Setup {
+        // Every caller has one batch under way, and all of them may go to one shard.
+        Setup { permits: self.callers * self.batch, workers: self.workers, audit: self.audit }
+    }
+
+    fn drive(&self) -> Drive {
+        let (batch, callers) = (self.batch, self.callers);
+        Drive { batch, callers, duration: self.duration, rate: self.rate, lag_max: None }
+    }
+}
+
+pub const VIEWERS_MAX: u64 = 100_000_000;
+pub const SHARDS_MAX: u16 = 4_096;
+const DURATION_MAX: Duration = Duration::from_secs(86_400);
+
+/// What was measured while callers ran.
+struct Measured {
+    driven: Driven,
+    cpu_seconds: f64,
+    log_bytes: u64,
+    flush_lag_events: u64,
+    sustained: Option<Sustained>,
+    /// Everything that callers were told, the search for a rate included.
+    all: Told,
 }
 
 /// Makes a ledger, funds its viewers, lets them send, and adds up.
-pub async fn run(bench: EngineBench) -> Result<EngineReport, BenchError> {
+pub async fn run(bench: EngineBench, progress: Progress<'_>) -> Result<EngineReport, BenchError> {
     bench.check()?;
-    let temporary = match &bench.data {
-        Some(_) => None,
-        None => Some(tempfile::tempdir().map_err(|error| BenchError::Start(error.to_string()))?),
-    };
-    let dir = match (&bench.data, &temporary) {
-        (Some(dir), _) => dir.clone(),
-        (None, Some(temporary)) => temporary.path().to_path_buf(),
-        (None, None) => return Err(BenchError::Invalid("there is no folder".into())),
-    };
-    let world = World::start(&bench, &dir).await?;
+    let shape = LedgerShape::new(bench.wallet_shards);
+    let crowd = Arc::new(Crowd::new(shape, bench.viewers, bench.hosts)?);
+    let mut memory = Memory { at_start_bytes: resident_bytes(), ..Memory::default() };
+    let (dir, _temporary) = folder(bench.data.as_ref())?;
+    let world = World::start(&bench.setup(), crowd, &dir).await?;
+    memory.before_funding_bytes = resident_bytes();
     let began = Instant::now();
     let received_before = world.received().await?;
-    world.fund().await?;
-    world.node.drain_store().await;
+    world.fund(progress).await?;
+    world.drain(progress).await;
     let funding_seconds = began.elapsed().as_secs_f64();
-
-    let log_before = world.log_end().await;
-    let cpu_before = cpu_seconds();
+    memory.after_funding_bytes = resident_bytes();
+    let measured = if bench.sustained {
+        sustained::search(&world, &bench.drive(), progress).await?
+    } else {
+        let seconds = bench.duration.as_secs();
+        progress(Stage::Sending { seconds, rate: bench.rate });
+        measure(&world, bench.drive()).await?
+    };
+    memory.at_end_bytes = resident_bytes();
     let began = Instant::now();
-    let told = callers::run(&world).await;
-    let seconds = began.elapsed().as_secs_f64();
-    let cpu = cpu_seconds() - cpu_before;
-    let log_bytes = world.log_end().await.saturating_sub(log_before);
-    let flush_lag_events = world.lag();
-    let began = Instant::now();
-    world.node.drain_store().await;
+    world.drain(progress).await;
     let drain_seconds = began.elapsed().as_secs_f64();
-    let received = world.wait_for_credits(&told).await? - received_before;
+    let received = world.wait_for_credits(&measured.all).await? - received_before;
     world.stop().await;
-
-    let audit = if bench.audit { Some(data_dir(&dir, AuditOptions::default()).await?) } else { None };
-    let gifts = told.gifts;
-    let per_gift = |value: f64| if gifts > 0 { value / gifts as f64 } else { 0.0 };
-    Ok(EngineReport {
-        machine: Machine::here(),
-        funding_seconds,
-        seconds,
-        gifts,
-        gifts_per_second: gifts as f64 / seconds,
-        cpu_seconds_per_million: per_gift(cpu * 1e6),
-        latency: latency(&told.latency),
-        refused: told.refused,
-        overloaded: told.overloaded,
-        unknown: told.unknown,
-        late: told.late,
-        log_bytes_per_gift: per_gift(log_bytes as f64),
-        flush_lag_events,
-        drain_seconds,
-        books: Books { paid: told.paid, received },
+    let audit = if bench.audit {
+        progress(Stage::Auditing);
+        Some(data_dir(&dir, AuditOptions::default()).await?)
+    } else {
+        None
+    };
+    let machine = Machine::here(&dir);
+    memory.per_viewer_bytes = memory.growth_per(bench.viewers);
+    Ok(EngineReport::new(bench, machine, &measured).with(funding_seconds, drain_seconds, memory).with_books(
+        Books { paid: measured.all.paid, received },
+        measured.all.unknown,
         audit,
-        bench,
-    })
+    ))
 }
 
-fn latency(histogram: &Histogram<u64>) -> Latency {
-    let at = |quantile| histogram.value_at_quantile(quantile);
-    Latency { p50_us: at(0.5), p99_us: at(0.99), p999_us: at(0.999), max_us: histogram.max() }
+async fn measure(world: &World, drive: Drive) -> Result<Measured, BenchError> {
+    let log_before = world.log_end().await;
+    let cpu_before = cpu_seconds();
+    let driven = world.drive(drive).await?;
+    let cpu_seconds = cpu_seconds() - cpu_before;
+    let flush_lag_events = world.lag();
+    let log_bytes = world.log_end().await.saturating_sub(log_before);
+    let mut all = Told::new(world.crowd.shape.wallet_shards);
+    all.add(&driven.told);
+    Ok(Measured { driven, cpu_seconds, log_bytes, flush_lag_events, sustained: None, all })
+}
+
+/// The folder that was named, or one that goes when the second is dropped.
+fn folder(named: Option<&PathBuf>) -> Result<(PathBuf, Option<tempfile::TempDir>), BenchError> {
+    match named {
+        Some(dir) => Ok((dir.clone(), None)),
+        None => {
+            let temporary = tempfile::tempdir().map_err(|error| BenchError::Start(error.to_string()))?;
+            Ok((temporary.path().to_path_buf(), Some(temporary)))
+        }
+    }
 }

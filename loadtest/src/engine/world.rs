@@ -2,7 +2,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -17,7 +18,8 @@ use largesse_engine::node::{Node, NodeOptions};
 use largesse_engine::record::{Claim, LogEntry};
 use largesse_engine::service::{Patience, Service};
 use largesse_engine::shard::ShardLimits;
-use largesse_engine::units::{Amount, AssetId, Epoch, NodeId, Position, Seq, ShardId, Time, UserId};
+use largesse_engine::store::Store;
+use largesse_engine::units::{Amount, Epoch, NodeId, Position, Seq, ShardId, Time, UserId};
 use largesse_engine::wallet::command::{Recharge, RechargeSaid, WalletCommand};
 use largesse_engine::wallet::event::Channel;
 use largesse_engine::wallet::outcome::{Refusal, WalletOutcome};
@@ -26,16 +28,16 @@ use largesse_engine::wallet::window::WindowLimits;
 use largesse_storage::folder::DataFolder;
 use largesse_storage::log::embedded::{EmbeddedLogOptions, EmbeddedLogs};
 use largesse_storage::store::embedded::{EmbeddedStore, StoreOptions};
+use tokio::sync::{oneshot, watch};
 
-use super::callers::Told;
-use super::{BenchError, EngineBench};
-use crate::popularity::{Weighted, zipf};
+use super::BenchError;
+use super::callers::{self, Drive, Told};
+use super::crowd::{self, COIN, Crowd};
+use super::held::HeldStore;
+use crate::progress::{Progress, Stage};
 
-pub const COIN: AssetId = AssetId(1);
 /// Enough that nobody runs out: at the most one viewer sends every gift there is.
-const COINS: u64 = 1_000_000_000;
-const FIRST_HOST: u64 = 1;
-const FIRST_VIEWER: u64 = 1_000_000;
+pub const COINS: u64 = 1_000_000_000;
 const FUNDED_AT_ONCE: usize = 1_024;
 const FUNDINGS_IN_FLIGHT: usize = 8;
 /// Before a batch is sent again of which something was sent away.
@@ -43,78 +45,97 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How long it may take until every credit has arrived at the end.
 const ARRIVAL: Duration = Duration::from_secs(30);
 
+/// How often the lag is looked at while callers run.
+const LAG_EVERY: Duration = Duration::from_millis(20);
+
+/// What a ledger is opened with.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Commands that one shard may have under way.
+    pub permits: usize,
+    pub workers: usize,
+    /// Keep the log whole.
+    pub audit: bool,
+}
+
+/// What a run of callers came to.
+pub struct Driven {
+    pub told: Told,
+    pub seconds: f64,
+    /// Seconds since the begin, and how many events the store was behind.
+    pub lags: Vec<(f64, u64)>,
+}
+
 pub struct World {
-    pub bench: EngineBench,
-    pub shape: LedgerShape,
+    pub crowd: Arc<Crowd>,
     pub node: Node,
     pub service: Service,
-    pub hosts: Vec<UserId>,
-    /// By shard: who lives there, and who of them sends how often.
-    pub viewers: Vec<Vec<UserId>>,
-    pub senders: Vec<Option<Weighted>>,
-    /// Which shard the next sender lives on.
-    pub shards: Weighted,
+    pub opened: Opened,
+    store: Arc<HeldStore>,
     logs: Arc<EmbeddedLogs>,
 }
 
+/// How long opening the ledger took, part by part.
+#[derive(Clone, Copy, Debug)]
+pub struct Opened {
+    pub log: Duration,
+    pub store: Duration,
+    /// Until every shard served: checkpoint, claim, and all events since.
+    pub shards: Duration,
+}
+
 impl World {
-    pub async fn start(bench: &EngineBench, dir: &Path) -> Result<World, BenchError> {
+    /// Opens a ledger, which is made when there is none.
+    pub async fn start(setup: &Setup, crowd: Arc<Crowd>, dir: &Path) -> Result<World, BenchError> {
         let told = |error: &dyn std::fmt::Display| BenchError::Start(error.to_string());
-        let shape = LedgerShape::new(bench.wallet_shards);
-        let ledger = LedgerName::default();
+        let (shape, ledger) = (crowd.shape, LedgerName::default());
+        let began = Instant::now();
         let folder = DataFolder::open(dir, &ledger, shape).map_err(|error| told(&error))?;
         let logs = EmbeddedLogs::open(&folder, EmbeddedLogOptions::default()).map_err(|error| told(&error))?;
+        let log = began.elapsed();
+        let began = Instant::now();
         let store = EmbeddedStore::open(&folder.store(), ledger, shape, StoreOptions::default());
-        let store = Arc::new(store.map_err(|error| told(&error))?);
+        let store = Arc::new(HeldStore::new(Arc::new(store.map_err(|error| told(&error))?)));
+        let store_took = began.elapsed();
         let logs = Arc::new(logs);
         let shared = Arc::clone(&logs) as Arc<dyn Logs>;
         // An audit of the whole run needs the whole log.
-        let shared = if bench.audit { Arc::new(WholeLogs(shared)) } else { shared };
-        let node = Node::start(node_options(bench, shape), shared, store, Arc::new(SystemClock)).await;
+        let shared = if setup.audit { Arc::new(WholeLogs(shared)) } else { shared };
+        let began = Instant::now();
+        let options = node_options(setup, shape);
+        let node = Node::start(options, shared, Arc::clone(&store) as Arc<dyn Store>, Arc::new(SystemClock)).await;
         let node = node.map_err(|error| told(&error))?;
-        let mut viewers = vec![Vec::new(); usize::from(bench.wallet_shards)];
-        let mut weights = vec![Vec::new(); usize::from(bench.wallet_shards)];
-        for place in 0..bench.viewers {
-            let viewer = UserId(FIRST_VIEWER + place);
-            let shard = usize::from(shape.wallet_of(viewer).index);
-            viewers[shard].push(viewer);
-            weights[shard].push(zipf(place));
-        }
-        let sums: Vec<f64> = weights.iter().map(|weights| weights.iter().sum()).collect();
-        let shards = Weighted::new(&sums).ok_or(BenchError::Invalid("nobody can send".into()))?;
-        Ok(World {
-            bench: bench.clone(),
-            shape,
-            service: node.service(),
-            node,
-            hosts: (FIRST_HOST..).take(usize::try_from(bench.hosts).unwrap_or(usize::MAX)).map(UserId).collect(),
-            viewers,
-            senders: weights.iter().map(|weights| Weighted::new(weights)).collect(),
-            shards,
-            logs,
-        })
+        let opened = Opened { log, store: store_took, shards: began.elapsed() };
+        Ok(World { crowd, service: node.service(), node, opened, store, logs })
+    }
+
+    /// From now on the store takes nothing, until the ledger is stopped.
+    pub fn hold_store(&self) {
+        self.store.hold();
     }
 
     /// A recharge for every viewer, straight to their shards.
-    pub async fn fund(&self) -> Result<(), BenchError> {
+    pub async fn fund(&self, progress: Progress<'_>) -> Result<(), BenchError> {
         let run = SystemClock.now();
-        let shards = stream::iter((0..self.bench.wallet_shards).map(Ok));
-        shards.try_for_each_concurrent(FUNDINGS_IN_FLIGHT, |index| self.fund_shard(run, index)).await
-    }
-
-    /// One batch at a time: each wallet has to be looked up first, and only so many lookups of a shard may wait.
-    async fn fund_shard(&self, run: Time, index: u16) -> Result<(), BenchError> {
-        for viewers in self.viewers[usize::from(index)].chunks(FUNDED_AT_ONCE) {
-            self.fund_some(run, ShardId::wallet(index), viewers).await?;
-        }
-        Ok(())
+        let (done, of) = (AtomicU64::new(0), self.crowd.viewers.iter().map(|living| living.len() as u64).sum());
+        let fund_shard = async |index: usize| {
+            // One batch at a time: each wallet has to be looked up first, and only so many lookups of a shard may wait.
+            for viewers in self.crowd.viewers[index].chunks(FUNDED_AT_ONCE) {
+                self.fund_some(run, crowd::shard(index), viewers).await?;
+                let done = done.fetch_add(viewers.len() as u64, Ordering::Relaxed) + viewers.len() as u64;
+                progress(Stage::Funding { done, of });
+            }
+            Ok(())
+        };
+        let shards = stream::iter((0..self.crowd.viewers.len()).map(Ok));
+        shards.try_for_each_concurrent(FUNDINGS_IN_FLIGHT, fund_shard).await
     }
 
     async fn fund_some(&self, run: Time, shard: ShardId, viewers: &[UserId]) -> Result<(), BenchError> {
-        let told = |what: &dyn std::fmt::Debug| BenchError::Funding(format!("{shard}: {what:?}"));
-        loop {
+        // The same transactions on every attempt: whoever has been funded is not funded twice.
+        let recharges = || {
             let deadline = SystemClock.now().plus_millis(60_000);
-            let recharges = viewers.iter().map(|viewer| {
+            let recharge = |viewer: &UserId| {
                 let said = RechargeSaid {
                     channel: Channel::Manual,
                     transaction: format!("{run}-{viewer}").into(),
@@ -123,16 +144,58 @@ impl World {
                     amount: Amount::new(COINS).expect("far below the largest amount"),
                 };
                 WalletCommand::Recharge(Box::new(Recharge { said, deadline, trace: None }))
-            });
-            match self.service.wallets.execute(shard, recharges.collect()).await {
-                Ok(outcomes) => match outcomes.iter().find(|outcome| !matches!(outcome, WalletOutcome::Applied(_))) {
-                    None => return Ok(()),
-                    Some(WalletOutcome::Refused(Refusal::Overloaded)) => tokio::time::sleep(PAUSE).await,
-                    Some(other) => return Err(told(other)),
-                },
-                // The same transactions again: whoever has been funded is not funded twice.
+            };
+            viewers.iter().map(recharge).collect()
+        };
+        let outcomes = self.insist(shard, recharges).await?;
+        match outcomes.iter().find(|outcome| !matches!(outcome, WalletOutcome::Applied(_))) {
+            None => Ok(()),
+            Some(other) => Err(BenchError::Funding(format!("{shard}: {other:?}"))),
+        }
+    }
+
+    /// Sends a batch until none of it is sent away for want of room.
+    pub async fn insist(
+        &self,
+        shard: ShardId,
+        commands: impl Fn() -> Vec<WalletCommand>,
+    ) -> Result<Vec<WalletOutcome>, BenchError> {
+        loop {
+            match self.service.wallets.execute(shard, commands()).await {
+                Ok(outcomes) if outcomes.contains(&WalletOutcome::Refused(Refusal::Overloaded)) => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Ok(outcomes) => return Ok(outcomes),
                 Err(CallError::Overloaded { retry_after }) => tokio::time::sleep(retry_after).await,
-                Err(error) => return Err(told(&error)),
+                Err(error) => return Err(BenchError::Funding(format!("{shard}: {error}"))),
+            }
+        }
+    }
+
+    /// Runs callers on a thread of their own, and watches how far the store falls behind.
+    pub async fn drive(&self, drive: Drive) -> Result<Driven, BenchError> {
+        let (lag_now, lag) = watch::channel(self.lag());
+        let (answer, mut told) = oneshot::channel();
+        let (wallets, crowd) = (Arc::clone(&self.service.wallets), Arc::clone(&self.crowd));
+        let began = Instant::now();
+        let thread = std::thread::Builder::new().name("callers".into()).spawn(move || {
+            let _gone = answer.send(callers::run(&wallets, &crowd, &drive, &lag));
+        });
+        thread.map_err(|error| BenchError::Start(format!("the callers' thread: {error}")))?;
+        let mut ticks = tokio::time::interval(LAG_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut lags = Vec::new();
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {
+                    let lag = self.lag();
+                    lag_now.send_replace(lag);
+                    lags.push((began.elapsed().as_secs_f64(), lag));
+                }
+                told = &mut told => {
+                    let told = told.map_err(|_panicked| BenchError::Start("the callers' thread panicked".into()))?;
+                    return Ok(Driven { told, seconds: began.elapsed().as_secs_f64(), lags });
+                }
             }
         }
     }
@@ -147,6 +210,12 @@ impl World {
         self.node.lag().map(|(_, flushed, last)| last.get().saturating_sub(flushed.seq.get())).sum()
     }
 
+    /// Resolves once the store holds everything.
+    pub async fn drain(&self, progress: Progress<'_>) {
+        progress(Stage::Draining { events: self.lag() });
+        self.node.drain_store().await;
+    }
+
     /// Coins that all hosts hold now.
     pub async fn received(&self) -> Result<u64, BenchError> {
         self.read_hosts(|_| Vec::new()).await
@@ -154,7 +223,7 @@ impl World {
 
     /// Coins that all hosts hold once every credit that the callers were told of has arrived.
     pub async fn wait_for_credits(&self, told: &Told) -> Result<u64, BenchError> {
-        let shards = self.bench.wallet_shards;
+        let shards = self.crowd.shape.wallet_shards;
         let after = |host: ShardId| {
             let sources = (0..shards).filter(|source| *source != host.index);
             sources
@@ -169,8 +238,8 @@ impl World {
         let failed = |what: &dyn std::fmt::Debug| BenchError::Funding(format!("the hosts' balances: {what:?}"));
         let wait_until = SystemClock.now().plus_millis(u64::try_from(ARRIVAL.as_millis()).unwrap_or(u64::MAX));
         let mut sum = 0;
-        let mut reads = stream::iter(self.hosts.iter().map(|host| {
-            let shard = self.shape.wallet_of(*host);
+        let mut reads = stream::iter(self.crowd.hosts.iter().map(|host| {
+            let shard = self.crowd.shape.wallet_of(*host);
             let read = |after| WalletCommand::Read { user: *host, after, wait_until };
             // The last one rests on all that come before it, which wait for one source each.
             let waits: Vec<_> = after(shard).into_iter().map(|after| read(Some(after))).collect();
@@ -197,6 +266,7 @@ impl World {
     }
 
     pub async fn stop(self) {
+        self.store.refuse();
         self.node.stop().await;
         drop(self.service);
         self.logs.close();
@@ -252,7 +322,7 @@ impl ShardLog for WholeLog {
     }
 }
 
-fn node_options(bench: &EngineBench, shape: LedgerShape) -> NodeOptions {
+fn node_options(setup: &Setup, shape: LedgerShape) -> NodeOptions {
     NodeOptions {
         node: NodeId(1),
         shape,
@@ -267,8 +337,8 @@ fn node_options(bench: &EngineBench, shape: LedgerShape) -> NodeOptions {
         flush: FlushLimits::default(),
         flush_every: Duration::from_millis(200),
         // Every caller has one batch under way, and all of them may go to one shard.
-        permits_per_shard: (bench.callers * bench.batch).max(FUNDED_AT_ONCE * FUNDINGS_IN_FLIGHT),
-        workers: bench.workers,
+        permits_per_shard: setup.permits.max(FUNDED_AT_ONCE * FUNDINGS_IN_FLIGHT),
+        workers: setup.workers,
         patience: Patience::default(),
         rooms: Vec::new(),
     }

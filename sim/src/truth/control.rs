@@ -55,7 +55,8 @@ impl ControlTruth {
         self.time = self.time.max(header.time);
         let mut rest = &entry.events[..];
         for _ in 0..header.count {
-            let (ControlEvent::CatalogSet(set), used) = codec::decode_front(rest).expect("the engine encoded it");
+            let (event, used) = codec::decode_front(rest).expect("the engine encoded it");
+            let ControlEvent::CatalogSet(set) = event else { panic!("nobody asked for a key") };
             rest = &rest[used..];
             assert_eq!(u64::from(set.version.get()), self.next().get(), "catalogs are numbered without gaps");
             let draft = serde_json::from_slice(&set.draft).expect("a draft is plain data");

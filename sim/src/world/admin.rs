@@ -24,7 +24,8 @@ pub(crate) struct Change {
 pub(super) fn empty_view(swarm: &Swarm) -> Arc<ControlView> {
     let hosts = (1..=swarm.users).map(UserId).collect();
     let rooms = [(ROOM, Room { id: ROOM, hosts, is_closed: false })].into_iter().collect();
-    Arc::new(ControlView { catalog: Arc::new(Catalog::empty()), rooms: Arc::new(rooms) })
+    let catalog = Arc::new(Catalog::empty());
+    Arc::new(ControlView { catalog, rooms: Arc::new(rooms), keys: Arc::default(), seq: Seq::NONE })
 }
 
 fn draw_gift(rng: &mut Rng, gift_id: u32) -> Gift {
@@ -95,7 +96,7 @@ impl World {
         } else if view.catalog.version() > catalog.version() {
             return; // It has read further in the log than this owner knows.
         }
-        *view = Arc::new(ControlView { catalog: Arc::clone(catalog), rooms: Arc::clone(&view.rooms) });
+        *view = Arc::new(ControlView { catalog: Arc::clone(catalog), ..ControlView::clone(view) });
         let version = catalog.version();
         self.trace.note(self.now, || format!("n{node} sells by catalog {version}"));
     }
@@ -158,6 +159,7 @@ impl World {
                     let checked = Catalog::checked(draft.clone(), CatalogVersion(1));
                     assert_eq!(checked.err(), Some(error), "what is wrong with change {change}");
                 }
+                ControlOutcome::Keys(_) | ControlOutcome::KeyRefused(_) => panic!("nobody asked for a key"),
                 ControlOutcome::Overloaded => {}
             }
         }

@@ -1,7 +1,6 @@
 //! Owners and flushers of one node: their recovery, their work, and what they ask to be done.
 
-use largesse_engine::catalog::Catalog;
-use largesse_engine::control::{ControlMachine, ControlOutcome};
+use largesse_engine::control::{ControlMachine, ControlOutcome, Shown};
 use largesse_engine::node::actor::{Fetching, Hosted};
 use largesse_engine::wallet::outbox::Outgoing;
 
@@ -244,8 +243,8 @@ impl Simulated for ControlMachine {
         Outcomes::Control(outcomes)
     }
 
-    fn output(output: Arc<Catalog>, into: &mut Outputs) {
-        into.catalog = Some(output);
+    fn output(output: Shown, into: &mut Outputs) {
+        into.catalog = Some(output.catalog);
     }
 
     fn keep(_serving: &mut Serving, _fetch: Fetching<ControlMachine>) {

@@ -24,6 +24,7 @@ use std::thread::JoinHandle;
 use futures::future::BoxFuture;
 use largesse_engine::event_id::EventId;
 use largesse_engine::ledger::{LedgerName, LedgerShape};
+use largesse_engine::node::threads;
 use largesse_engine::store::{
     BalanceRow, Checkpoint, FlushBatch, Page, ReceivedEntry, ReceivedQuery, SentQuery, Store, StoreError, StoredEvent,
 };
@@ -94,7 +95,7 @@ impl EmbeddedStore {
         let place = folder.to_path_buf();
         // Opened by the writer's own thread: the library's threads give way as the thread does that starts them.
         let run = move || {
-            give_way();
+            threads::give_way();
             let opened = Tables::open(&place, &identity, &options).map(|tables| {
                 let state = RwLock::new(State::Open(tables));
                 Arc::new(Shared { folder: place, identity, options, state })
@@ -141,13 +142,6 @@ impl EmbeddedStore {
         });
         task.await.map_err(|error| StoreError::Damaged(format!("a read ended early: {error}")))?
     }
-}
-
-/// Moving rows into the store is what nobody waits for, so it leaves the processor to those whom somebody waits for.
-fn give_way() {
-    const NICENESS: i32 = 10;
-    // Where it is not allowed the store is as urgent as everything else: slower for callers, and never wrong.
-    let _refused = rustix::process::setpriority_process(None, NICENESS);
 }
 
 impl Drop for EmbeddedStore {

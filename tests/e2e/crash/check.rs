@@ -8,7 +8,7 @@ use largesse_engine::event_id::CallerKey;
 use serde_json::Value;
 
 use super::player::{Book, Done, without_replayed};
-use crate::harness::{As, Call, Client, largesse, until};
+use crate::harness::{self, As, Call, Client, until};
 
 const SETTLED_WITHIN: Duration = Duration::from_secs(20);
 /// Receipts looked up one by one per player, besides all that were ever in doubt.
@@ -120,9 +120,10 @@ async fn received(client: &Client, books: &[Book], host: u64) {
 
 /// The stopped folder passes the audit.
 pub fn audit(data: &Path) {
-    let ran = largesse().args(["audit", "-o", "json", "--data"]).arg(data).output().unwrap();
+    let ran = harness::audit(data);
     let (told, said) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     assert_eq!(ran.status.code(), Some(0), "{told}{said}");
     let told: Value = serde_json::from_str(&told).unwrap();
+    assert!(told["store"]["compared"].is_object(), "its rows were compared as well: {told}");
     println!("audit: {told}");
 }

@@ -26,6 +26,8 @@ pub struct World {
     /// The process that serves, and how many came before it.
     pub seen: watch::Receiver<Option<(u32, Client)>>,
     pub stopping: watch::Receiver<bool>,
+    /// Servers are frozen at times, and a frozen one may answer as late as it likes.
+    pub may_freeze: bool,
 }
 
 /// What was asked for under one key.
@@ -156,7 +158,8 @@ impl Player {
     async fn settle(&mut self, intent: Intent, mut was_unknown: bool) {
         let began = Instant::now();
         loop {
-            assert!(began.elapsed() < SETTLED_WITHIN, "no answer to {intent:?}");
+            let is_late = began.elapsed() >= SETTLED_WITHIN && !self.world.may_freeze;
+            assert!(!is_late, "no answer to {intent:?}");
             match self.try_once(&intent).await {
                 Tried::Answered(answer) => return self.take(intent, &answer, was_unknown),
                 Tried::Nothing => {
@@ -189,7 +192,7 @@ impl Player {
             Ok(answer) => Tried::Answered(answer),
             // The connection broke, or nobody listens any more: the next one does.
             Err(error) => {
-                assert!(!error.is_timeout(), "a living server must answer: {error:?}");
+                assert!(!error.is_timeout() || self.world.may_freeze, "a living server must answer: {error:?}");
                 tokio::task::yield_now().await;
                 Tried::Nothing
             }

@@ -144,6 +144,21 @@ fn an_id_from_before_history_is_refused_and_never_judged_afresh() {
 }
 
 #[test]
+fn an_id_from_before_history_is_refused_right_after_a_restart_too() {
+    check(
+        "recharge t1 ann 10; gift g1 ann x1 @4 > gus; clock 4000000; recharge t2 ann 1; flush 0; restart 0
+         gift g1 ann x1 @4 > gus; read ann",
+        expect![[r#"
+            t1 ok: event 1, total 10, balance 10
+            g1 ok: event 2, total 4, balance 6
+            t2 ok: event 3, total 1, balance 7
+            g1 refused: the id is from before 1000400000, of which history is no longer kept
+            read ann as of 3: coin 7
+        "#]],
+    );
+}
+
+#[test]
 fn an_id_without_a_time_is_looked_up_and_found() {
     check_with(
         short_memory(),

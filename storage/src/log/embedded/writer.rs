@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use largesse_engine::log::{AppendError, LogError};
+use largesse_engine::node::threads;
 use largesse_engine::units::{Epoch, Position};
 
 use super::Shared;
@@ -35,6 +36,7 @@ struct Failed(io::Error);
 /// The writer thread. A panic here can only be an answer's, and would leave everybody else without one for ever.
 pub(super) fn run(writer: Writer) {
     let shared = writer.shared.clone();
+    threads::hurry();
     if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| writer.run())).is_err() {
         let message = "the log's writer thread panicked".to_string();
         shared.has_failed.store(true, Ordering::Release);

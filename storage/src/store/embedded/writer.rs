@@ -71,12 +71,7 @@ impl Writer {
         while jobs.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
             let pause = served.map_or(Duration::ZERO, |served| SYNC_PAUSE.saturating_sub(served.elapsed()));
             if group.len() < GROUP_MAX && !pause.is_zero() {
-                std::thread::sleep(pause);
-                while group.len() < GROUP_MAX
-                    && let Ok(job) = jobs.try_recv()
-                {
-                    group.push(job);
-                }
+                gather(&mut group, &mut jobs, pause);
             }
             self.serve(&mut group);
             served = Some(Instant::now());
@@ -104,7 +99,7 @@ impl Writer {
         }
         if outcome.is_ok() && !written.is_empty() {
             outcome = self.sync();
-            metrics::histogram!("store_write_seconds").record(started.elapsed().as_secs_f64());
+            metrics::histogram!("largesse_store_write_seconds").record(started.elapsed().as_secs_f64());
         }
         // Whoever asked may have gone; then nobody counts on the answer.
         for done in written {
@@ -157,7 +152,7 @@ impl Writer {
         out.put(&tables.checkpoint, &keys::shard(shard), &value);
         self.stored.insert(shard, progress(&checkpoint));
         self.scratch = value;
-        metrics::counter!("store_rows_written_total").increment(out.rows.len() as u64);
+        metrics::counter!("largesse_store_rows_written_total").increment(out.rows.len() as u64);
         let rows = out.rows.durability(Some(PersistMode::Buffer));
         rows.commit().map_err(|error| {
             self.health = Health::Reopen;
@@ -195,6 +190,17 @@ impl Writer {
 
     fn read_checkpoint(&self, shard: ShardId) -> Result<Option<Checkpoint>, StoreError> {
         read_checkpoint(self.shared.tables().get()?, shard)
+    }
+}
+
+/// Leaves the disk alone for a while and takes what came meanwhile.
+fn gather(group: &mut Vec<Job>, jobs: &mut mpsc::Receiver<Job>, pause: Duration) {
+    #[expect(clippy::disallowed_methods, reason = "it is the time that is waited for")]
+    std::thread::sleep(pause);
+    while group.len() < GROUP_MAX
+        && let Ok(job) = jobs.try_recv()
+    {
+        group.push(job);
     }
 }
 

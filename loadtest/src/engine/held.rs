@@ -1,0 +1,97 @@
+//! A store that can be held, so that a ledger has events which are in the log only.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use largesse_engine::event_id::EventId;
+use largesse_engine::store::{
+    BalanceRow, Checkpoint, FlushBatch, Page, ReceivedEntry, ReceivedQuery, SentQuery, Store, StoreError, StoredEvent,
+};
+use largesse_engine::units::{AssetId, ShardId, UserId};
+use tokio::sync::watch;
+
+pub struct HeldStore {
+    store: Arc<dyn Store>,
+    holding: watch::Sender<Holding>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holding {
+    No,
+    /// Writes wait.
+    Wait,
+    /// Writes fail, so that whoever waits can end.
+    Refuse,
+}
+
+impl HeldStore {
+    pub fn new(store: Arc<dyn Store>) -> HeldStore {
+        HeldStore { store, holding: watch::Sender::new(Holding::No) }
+    }
+
+    pub fn hold(&self) {
+        self.holding.send_replace(Holding::Wait);
+    }
+
+    /// Ends the waiting, if there is any: what was held back stays in the log only.
+    pub fn refuse(&self) {
+        self.holding.send_if_modified(|holding| {
+            let is_held = *holding == Holding::Wait;
+            if is_held {
+                *holding = Holding::Refuse;
+            }
+            is_held
+        });
+    }
+}
+
+impl Store for HeldStore {
+    fn load_wallets(
+        &self,
+        shard: ShardId,
+        users: Vec<UserId>,
+    ) -> BoxFuture<'_, Result<Vec<Vec<BalanceRow>>, StoreError>> {
+        self.store.load_wallets(shard, users)
+    }
+
+    fn load_receipts(
+        &self,
+        shard: ShardId,
+        keys: Vec<(UserId, EventId)>,
+    ) -> BoxFuture<'_, Result<Vec<Option<StoredEvent>>, StoreError>> {
+        self.store.load_receipts(shard, keys)
+    }
+
+    fn write(&self, batch: FlushBatch) -> BoxFuture<'_, Result<(), StoreError>> {
+        if *self.holding.borrow() == Holding::No {
+            return self.store.write(batch);
+        }
+        let mut holding = self.holding.subscribe();
+        Box::pin(async move {
+            // The sender lives as long as this store; without it there is nothing to wait for either.
+            let _refused_or_gone = holding.wait_for(|holding| *holding == Holding::Refuse).await;
+            Err(StoreError::Unavailable("it is held".into()))
+        })
+    }
+
+    fn checkpoint(&self, shard: ShardId) -> BoxFuture<'_, Result<Option<Checkpoint>, StoreError>> {
+        self.store.checkpoint(shard)
+    }
+
+    fn page_sent(&self, query: SentQuery) -> BoxFuture<'_, Result<Page<StoredEvent>, StoreError>> {
+        self.store.page_sent(query)
+    }
+
+    fn page_received(&self, query: ReceivedQuery) -> BoxFuture<'_, Result<Page<ReceivedEntry>, StoreError>> {
+        self.store.page_received(query)
+    }
+
+    fn scan_balances(
+        &self,
+        shard: ShardId,
+        after: Option<(UserId, AssetId)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<BalanceRow>, StoreError>> {
+        self.store.scan_balances(shard, after, limit)
+    }
+}

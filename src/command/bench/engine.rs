@@ -1,0 +1,160 @@
+//! Gifts through shards, log and store of this one process.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use largesse_loadtest::engine::sustained::Sustained;
+use largesse_loadtest::engine::{self, BenchError, EngineBench, EngineReport};
+
+use super::show::{self, Watch};
+use crate::command::audit;
+use crate::exit::{Exit, Failure};
+use crate::output::{self, Format};
+
+const EXAMPLES: &str = "\
+Examples:
+  largesse bench engine
+  largesse bench engine --hosts 64 --batch 1024 --callers 16 --seconds 60
+  largesse bench engine --batch 1 --callers 1
+  largesse bench engine --batch 1024 --callers 16 --rate 500000
+  largesse bench engine --batch 1024 --callers 16 --sustained
+  largesse bench engine --viewers 10000 --seconds 5 -o json
+
+Latency counts from when a batch was meant to be sent; with --rate that is a moment of the clock, whatever the answers
+before it took.
+
+--sustained looks for the highest rate at which the store keeps up. First callers hold back whenever the store is 200,000
+events behind, for half of --seconds: that is what it digests. Then gifts come by the clock at 95, 85, 70 and 50 % of
+that, --seconds each. The first rate holds of which at least 98 % were accepted and at which, over the second half, the
+lag's slope was at most 2 % of the rate; all figures are of that run.
+
+The ledger is audited at the end: a figure of a ledger that does not add up ends with 4.";
+
+/// Gifts through shards, log and store of one process, without HTTP.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Engine {
+    /// Viewers with money; who sends follows Zipf's law.
+    #[arg(long, default_value_t = 1_000_000, value_name = "N")]
+    viewers: u64,
+    /// Hosts who receive.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    hosts: u64,
+    /// Gifts that a caller sends at once.
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    batch: usize,
+    /// Callers, each with one batch under way.
+    #[arg(long, default_value_t = 32, value_name = "N")]
+    callers: usize,
+    /// How long to send.
+    #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: u64,
+    /// Gifts a second in all [default: as many as are answered].
+    #[arg(long, value_name = "N")]
+    rate: Option<u64>,
+    /// Look for the highest rate at which the store keeps up, and measure at it; see below.
+    #[arg(long, conflicts_with = "rate")]
+    sustained: bool,
+    /// Wallet shards of the ledger.
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    wallet_shards: u16,
+    /// Threads of their own for shards; 0 shares those of the process.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    workers: usize,
+    /// Where the ledger is made and kept [default: a folder that is deleted afterwards].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Do not audit the ledger afterwards.
+    #[arg(long)]
+    no_audit: bool,
+}
+
+impl Engine {
+    pub async fn run(&self, format: Format) -> Result<(), Failure> {
+        let bench = EngineBench {
+            viewers: self.viewers,
+            hosts: self.hosts,
+            batch: self.batch,
+            callers: self.callers,
+            duration: Duration::from_secs(self.seconds),
+            rate: self.rate,
+            sustained: self.sustained,
+            wallet_shards: self.wallet_shards,
+            workers: self.workers,
+            data: self.data.clone(),
+            audit: !self.no_audit,
+        };
+        let watch = Watch::new();
+        let report = engine::run(bench, &|stage| watch.tell(stage)).await.map_err(failure)?;
+        let json = serde_json::to_value(&report).map_err(Failure::new)?;
+        output::print(format, &json, || text(&report))?;
+        if let Some(found) = &report.audit {
+            audit::verdict(found)?;
+        }
+        if !report.is_right() {
+            let what = format!("callers paid {}, hosts received {}", report.books.paid, report.books.received);
+            return Err(Failure::new(what).exit(Exit::Problems));
+        }
+        Ok(())
+    }
+}
+
+/// What became of a bench that could not be run to its end.
+pub fn failure(error: BenchError) -> Failure {
+    match error {
+        BenchError::Invalid(what) => Failure::usage(what),
+        error @ BenchError::Lost(_) => Failure::new(error).exit(Exit::Problems),
+        error @ (BenchError::Start(_) | BenchError::Funding(_) | BenchError::Audit(_)) => Failure::new(error),
+    }
+}
+
+fn text(report: &EngineReport) -> String {
+    let (paid, received) = (report.books.paid, report.books.received);
+    let (all, callers) = (report.cpu_seconds_per_million, report.callers_cpu_seconds_per_million);
+    let mut fields = vec![
+        ("durable gifts/s", format!("{:.0}", report.gifts_per_second)),
+        ("gifts", format!("{} in {:.1} s", report.gifts, report.seconds)),
+        ("CPU s per million", format!("{all:.2}, of which {callers:.2} for the callers")),
+    ];
+    fields.extend(show::latency(&report.latency));
+    fields.extend([
+        ("not decided", format!("{} overloaded, {} refused", report.overloaded, report.refused)),
+        ("outcome unknown", report.unknown.to_string()),
+        ("begun late", report.bench.rate.map(|_| report.late.to_string()).unwrap_or_default()),
+        ("log bytes per gift", format!("{:.1}", report.log_bytes_per_gift)),
+        (
+            "flush lag at the end",
+            format!(
+                "{} events, gone after {:.2} s; {} at the most",
+                report.flush_lag_events, report.drain_seconds, report.flush_lag_events_max
+            ),
+        ),
+        ("sustained gifts/s", report.sustained.as_ref().map(sustained).unwrap_or_default()),
+        ("memory", memory(report)),
+        ("paid and received", format!("{paid} and {received} coins")),
+        ("audit", show::verdict(report.audit.as_ref())),
+        ("machine", show::machine(&report.machine)),
+    ]);
+    output::fields(fields)
+}
+
+fn sustained(found: &Sustained) -> String {
+    let digested = format!("the store digests {:.0}", found.digested_per_second);
+    let tried = found.holds.iter().map(|hold| {
+        let word = if hold.holds { "held" } else { "did not hold" };
+        format!("{} {word} (lag {:+.0} a second)", hold.rate, hold.lag_growth_per_second)
+    });
+    let rate = found.gifts_per_second.map_or("none that was tried".into(), |rate| format!("{rate:.0}"));
+    format!("{rate}; {digested}; {}", tried.collect::<Vec<_>>().join(", "))
+}
+
+fn memory(report: &EngineReport) -> String {
+    let memory = &report.memory;
+    let [start, funded, end] =
+        [memory.at_start_bytes, memory.after_funding_bytes, memory.at_end_bytes].map(show::mebibytes);
+    format!(
+        "{start} at the start, {funded} with all viewers funded ({} bytes each), {end} at the end",
+        memory.per_viewer_bytes
+    )
+}

@@ -1,0 +1,92 @@
+//! Tables that are not there, too new, or somebody else's.
+
+use largesse_engine::ledger::{LedgerName, LedgerShape};
+use largesse_storage::store::cql::{CqlOptions, CqlStore, OpenError, SCHEMA, locate, migrate, plan};
+
+use crate::server::{Keyspace, SHAPE};
+
+async fn open(options: &CqlOptions, ledger: &str, shape: LedgerShape) -> Result<CqlStore, OpenError> {
+    CqlStore::open(&ledger.parse().unwrap(), shape, options.clone()).await
+}
+
+#[tokio::test]
+async fn tables_are_made_by_migrating_and_by_nothing_else() {
+    let Some(keyspace) = Keyspace::without_tables() else { return };
+    let (options, ledger) = (&keyspace.options, LedgerName::default());
+    let refused = open(options, "main", SHAPE).await.err().unwrap();
+    assert!(matches!(refused, OpenError::Missing { .. }), "{refused}");
+    assert!(refused.to_string().contains("largesse store migrate"), "it says what to do: {refused}");
+    let planned = plan(options, &ledger, SHAPE).await.unwrap();
+    assert_eq!((planned.from, planned.to), (0, SCHEMA));
+    assert!(planned.steps[0].statements[0].starts_with("CREATE KEYSPACE"), "{planned:?}");
+    assert!(open(options, "main", SHAPE).await.is_err(), "a plan changes nothing");
+    assert_eq!(migrate(options, &ledger, SHAPE).await.unwrap(), planned);
+    open(options, "main", SHAPE).await.unwrap();
+    let again = migrate(options, &ledger, SHAPE).await.unwrap();
+    assert!(again.from == SCHEMA && again.steps.is_empty(), "{again:?}");
+    // Two ledgers share a keyspace and no table.
+    migrate(options, &"shadow".parse().unwrap(), LedgerShape::new(1)).await.unwrap();
+    open(options, "shadow", LedgerShape::new(1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn tables_of_another_kind_are_refused_and_left_alone() {
+    let Some(keyspace) = Keyspace::new().await else { return };
+    let options = &keyspace.options;
+    let wider = LedgerShape::new(5);
+    for refused in [
+        open(options, "main", wider).await.err().unwrap(),
+        migrate(options, &LedgerName::default(), wider).await.unwrap_err(),
+    ] {
+        let told = refused.to_string();
+        assert!(told.contains("4 wallet shards") && told.contains("5 wallet shards"), "{told}");
+    }
+    let other = CqlOptions { partitions: 64, ..options.clone() };
+    let told = open(&other, "main", SHAPE).await.err().unwrap().to_string();
+    assert!(told.contains("1024 partitions") && told.contains("64 partitions"), "{told}");
+    let session = keyspace.session().await;
+    let set = "INSERT INTO main_meta (name, value) VALUES ('schema', ?)";
+    for (version, want) in [("7", "use the newer program"), ("many", "is damaged")] {
+        session.query_unpaged(set, (version,)).await.unwrap();
+        for refused in [
+            open(options, "main", SHAPE).await.err().unwrap(),
+            migrate(options, &LedgerName::default(), SHAPE).await.unwrap_err(),
+        ] {
+            assert!(refused.to_string().contains(want), "{refused}");
+        }
+    }
+    session.query_unpaged(set, (SCHEMA.to_string(),)).await.unwrap();
+    open(options, "main", SHAPE).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_or_not_the_right_one_is_named() {
+    let Some(keyspace) = Keyspace::without_tables() else { return };
+    let nobody = CqlOptions { nodes: vec!["127.0.0.1:9".into()], ..keyspace.options.clone() };
+    let told = open(&nobody, "main", SHAPE).await.err().unwrap();
+    assert!(matches!(told, OpenError::Unreachable { .. }), "{told}");
+    assert!(told.to_string().contains("127.0.0.1:9") && told.to_string().contains("store.cql.nodes"), "{told}");
+    let elsewhere = CqlOptions { datacenter: Some("moon".into()), ..keyspace.options.clone() };
+    let told = open(&elsewhere, "main", SHAPE).await.err().unwrap().to_string();
+    assert!(told.contains("`moon`") && told.contains("datacenter1"), "{told}");
+    let near = CqlOptions { datacenter: Some("datacenter1".into()), ..keyspace.options.clone() };
+    migrate(&near, &LedgerName::default(), SHAPE).await.unwrap();
+    CqlStore::open(&LedgerName::default(), SHAPE, near).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_users_rows_are_where_they_are_said_to_be() {
+    use largesse_engine::store::Store;
+    use largesse_engine::units::{AssetId, ShardId, UserId};
+    use largesse_storage::conformance::store::Batch;
+
+    let Some(keyspace) = Keyspace::new().await else { return };
+    let user = UserId(3001);
+    let shard: ShardId = SHAPE.wallet_of(user);
+    let mut batch = Batch::upto(9).balance(user, AssetId(1), 70, 8).0;
+    (batch.shard, batch.checkpoint.shard) = (shard, shard);
+    keyspace.store().await.write(batch).await.unwrap();
+    let located = locate(&keyspace.options, &LedgerName::default(), SHAPE, user);
+    let found = keyspace.session().await.query_unpaged(located.statements[0].as_str(), ()).await.unwrap();
+    assert_eq!(found.into_rows_result().unwrap().rows_num(), 1, "{located:?}");
+}
