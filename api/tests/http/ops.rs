@@ -138,7 +138,7 @@ async fn a_panic_is_an_answer_too() {
     let answer = call(&router, Method::GET, "/panics").bearer(&token(ANN)).send().await;
     answer.expect_problem("internal");
     assert!(!String::from_utf8_lossy(&answer.body).contains("secret"));
-    let edge = RouteEdge { state: world.state.clone(), meter: Arc::new(RouteMeter::new("/fails")) };
+    let edge = RouteEdge { state: world.state.clone(), meter: Arc::new(RouteMeter::new("/fails")), is_work: true };
     let fails = get(async || StatusCode::INTERNAL_SERVER_ERROR).layer(from_fn_with_state(edge, edge::pass));
     let router = Router::new().route("/fails", fails);
     call(&router, Method::GET, "/fails").send().await.expect_problem("service_internal");
