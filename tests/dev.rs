@@ -116,7 +116,7 @@ fn what_goes_wrong_has_its_exit_code_and_says_what_to_do() {
         ("gift send --from 3001 --room 1001 --gift 1 --to 2001 --token wrong", 1, "unauthenticated"),
         ("gift get nothing --from 3001", 1, "event_unknown"),
         ("account get 3001 --addr 127.0.0.1:1 --token x", 5, "nobody answers"),
-        ("account get 3001 --addr https://example.com --token x", 2, "https"),
+        ("account get 3001 --addr https://127.0.0.1:1 --token x", 5, "nobody answers"),
         ("catalog apply /nowhere.toml --reason x", 2, "/nowhere.toml"),
         ("dev --listen 0.0.0.0:0", 2, "127.0.0.1"),
         ("dev --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0", 1, "in use by process"),

@@ -44,7 +44,7 @@ fn kibibytes(text: &str, name: &str) -> Option<u64> {
 fn is_on_disk(dir: &Path) -> bool {
     const TMPFS: i64 = 0x0102_1994;
     const RAMFS: i64 = 0x8584_58f6;
-    rustix::fs::statfs(dir).is_ok_and(|system| !matches!(i64::from(system.f_type), TMPFS | RAMFS))
+    rustix::fs::statfs(dir).is_ok_and(|system| !matches!(system.f_type, TMPFS | RAMFS))
 }
 
 /// Systems that keep no files in memory unless somebody asked for it.

@@ -138,7 +138,7 @@ impl Swarm {
             users: rng.between(3, 10),
             operations: rng.index(100) + 30,
             window: WindowLimits {
-                bytes_max: 1 << rng.between(9, 14),
+                bytes_max: 1 << rng.between(10, 14),
                 age_millis: *rng.pick(&[1, 100, 3_000, 100_000]),
             },
             wallets_max: rng.index(8) + 1,

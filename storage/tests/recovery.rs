@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use futures::executor::block_on;
+use futures::future::BoxFuture;
 use largesse_engine::codec;
 use largesse_engine::fold::Fold;
 use largesse_engine::ledger::LedgerShape;
-use largesse_engine::log::Logs;
-use largesse_engine::record::Claim;
+use largesse_engine::log::{AppendDone, Fencing, LogError, Logs, ShardLog};
+use largesse_engine::record::{Claim, LogEntry};
 use largesse_engine::shard::Ownership;
 use largesse_engine::shard::recover::{RecoverError, recover};
 use largesse_engine::store::{Checkpoint, FlushBatch, Store};
@@ -24,7 +28,48 @@ fn claim(nonce: u8) -> Claim {
     Claim { node: NodeId(1), nonce: [nonce; 16] }
 }
 
-/// Recovers behind one earlier claim, with a checkpoint that has reached `position` and folded up to `epoch`.
+/// A log whose claim is followed, before the claimer hears of it, by a checkpoint of others.
+struct Overtaken {
+    log: Arc<dyn ShardLog>,
+    store: Arc<MemoryStore>,
+    batch: FlushBatch,
+}
+
+impl ShardLog for Overtaken {
+    fn claim(&self, claim: Claim) -> BoxFuture<'_, Result<Epoch, LogError>> {
+        Box::pin(async move {
+            let epoch = self.log.claim(claim).await?;
+            self.store.write(self.batch.clone()).await.unwrap();
+            Ok(epoch)
+        })
+    }
+
+    fn append(&self, epoch: Epoch, record: Bytes, done: AppendDone) {
+        self.log.append(epoch, record, done);
+    }
+
+    fn read(&self, from: Position, bytes_max: usize) -> BoxFuture<'_, Result<Vec<LogEntry>, LogError>> {
+        self.log.read(from, bytes_max)
+    }
+
+    fn wait_for(&self, from: Position) -> BoxFuture<'_, Result<(), LogError>> {
+        self.log.wait_for(from)
+    }
+
+    fn truncate_before(&self, position: Position) -> BoxFuture<'_, Result<(), LogError>> {
+        self.log.truncate_before(position)
+    }
+
+    fn end(&self) -> BoxFuture<'_, Result<Position, LogError>> {
+        self.log.end()
+    }
+
+    fn fencing(&self) -> Fencing {
+        self.log.fencing()
+    }
+}
+
+/// Recovers behind one earlier claim, with a checkpoint that reaches `position`, folded up to `epoch`, right after the claim.
 fn recover_with(position: u64, epoch: u64) -> Result<Ownership, RecoverError> {
     let shape = LedgerShape::new(1);
     let limits = WalletLimits {
@@ -33,7 +78,7 @@ fn recover_with(position: u64, epoch: u64) -> Result<Ownership, RecoverError> {
         history_millis: 1 << 40,
         hash_seed: 7,
     };
-    let (logs, store) = (MemoryLogs::automatic(), MemoryStore::default());
+    let (logs, store) = (MemoryLogs::automatic(), Arc::new(MemoryStore::default()));
     let log = logs.shard(SHARD);
     let fold = Fold { epoch: Some(Epoch(epoch)), next: Seq::FIRST };
     let position = Position(position);
@@ -43,8 +88,9 @@ fn recover_with(position: u64, epoch: u64) -> Result<Ownership, RecoverError> {
     let (balances, sent, received) = (Vec::new(), Vec::new(), Vec::new());
     block_on(async {
         log.claim(claim(1)).await.unwrap();
-        store.write(FlushBatch { shard: SHARD, balances, sent, received, checkpoint }).await.unwrap();
-        recover(SHARD, &mut Wallets::new(SHARD, shape, limits), &*log, &store, claim(2)).await
+        let batch = FlushBatch { shard: SHARD, balances, sent, received, checkpoint };
+        let log = Overtaken { log, store: Arc::clone(&store), batch };
+        recover(SHARD, &mut Wallets::new(SHARD, shape, limits), &log, &*store, claim(2)).await
     })
 }
 

@@ -297,10 +297,11 @@ async fn send_again(world: &World, time: Time, unflushed: u64) -> Result<u64, Be
     let sent = send(world, time, unflushed.saturating_sub(SENT_AGAIN)..unflushed).await?;
     let mut known = 0;
     for outcome in sent.iter().flat_map(|(_, _, outcomes)| outcomes) {
-        match outcome {
-            WalletOutcome::Applied(applied) if applied.replayed => known += 1,
-            other => return Err(BenchError::Lost(format!("a gift of before the kill: {other:?}"))),
+        let is_known = matches!(outcome, WalletOutcome::Applied(applied) if applied.replayed);
+        if !is_known {
+            return Err(BenchError::Lost(format!("a gift of before the kill: {outcome:?}")));
         }
+        known += 1;
     }
     Ok(known)
 }

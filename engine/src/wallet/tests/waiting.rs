@@ -258,7 +258,7 @@ fn asked_about(user: UserId, id: EventId) -> (Wallets, WalletCommand, WalletNeed
     limits.window = WindowLimits { bytes_max: 1 << 20, age_millis: 10 };
     let mut shard = Wallets::new(ShardId::wallet(0), LedgerShape::new(1), limits);
     let (command, need) = (WalletCommand::FindReceipt { user, id }, WalletNeed::Receipt(user, id));
-    assert_eq!(missing(&shard, &command), [need.clone()]);
+    assert_eq!(missing(&shard, &command), std::slice::from_ref(&need));
     // One who waits, and the look into the store itself.
     shard.asked(&need);
     shard.asked(&need);
@@ -294,7 +294,7 @@ fn that_the_store_had_nothing_says_nothing_once_the_id_was_accepted() {
             assert_eq!(missing(&shard, &command), []);
         }
         let stored = accept_and_forget(&mut shard, &said);
-        assert_eq!(missing(&shard, &command), [need.clone()], "only the store can tell now");
+        assert_eq!(missing(&shard, &command), std::slice::from_ref(&need), "only the store can tell now");
         assert_eq!(shard.arrived(&need, nothing), Ok(false), "it is asked once more");
         assert_eq!(shard.arrived(&need, WalletRow::Receipt(Some(stored))), Ok(true));
         assert_eq!(missing(&shard, &command), []);
