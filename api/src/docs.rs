@@ -33,11 +33,13 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 );
 
 /// Texts that errors and people point to, by their place below `/docs/`.
-static TEXTS: LazyLock<[(&str, String); 4]> = LazyLock::new(|| {
+static TEXTS: LazyLock<[(&str, String); 6]> = LazyLock::new(|| {
     [
         ("errors", page("Errors", include_str!("../../docs/errors.md"))),
         ("api", page("The API", include_str!("../../docs/api.md"))),
         ("station", page("The station interface", include_str!("../../docs/station.md"))),
+        ("auth", page("Who is who", include_str!("../../docs/auth.md"))),
+        ("recharges", page("Payments", include_str!("../../docs/recharges.md"))),
         ("guarantees", page("Guarantees", include_str!("../../docs/guarantees.md"))),
     ]
 });

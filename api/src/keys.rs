@@ -32,7 +32,7 @@ const REASON_CHARS_MAX: usize = 500;
 #[schema(as = CreateKey)]
 pub(crate) struct CreateBody<'a> {
     #[serde(borrow)]
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[A-Za-z0-9._-]{1,64}$")]
     name: Cow<'a, str>,
     #[serde(borrow)]
     #[schema(schema_with = schemas::scopes)]

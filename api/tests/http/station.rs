@@ -1,10 +1,15 @@
 //! The station interface, as its callers knew it.
 
+use std::time::Duration;
+
 use http::{Method, StatusCode};
+use largesse_api::ApiOptions;
+use largesse_api::room_pass::RoomPassOptions;
 use serde_json::{Value, json};
 
 use crate::lookups::{Silent, settle};
-use crate::world::{ANN, Answer, BOB, SERVICE, World, call, key, token};
+use crate::who::make_key;
+use crate::world::{ANN, Answer, BOB, SERVICE, World, call, key, key_ahead, token};
 
 const CHANGE: &str = "/openapi/payment/station/v1/changeassets";
 const ASSETS: &str = "/openapi/payment/da/v1/getassets";
@@ -155,7 +160,7 @@ async fn a_time_out_is_not_a_failure_and_comes_within_a_second() {
 async fn assets_and_their_records_can_be_read() {
     let world = World::start().await;
     post(&world, CHANGE, SERVICE, json!({ "bizAssetChanges": [recharge("wx1", ANN, 100)] })).await;
-    let event = key();
+    let event = key_ahead(1);
     post(&world, CHANGE, SERVICE, json!({ "bizAssetChanges": [change(&event, ANN, BOB, 30)] })).await;
     let both = post(&world, ASSETS, SERVICE, json!({ "userIds": [ANN, "3002"], "assetType": 1 })).await;
     assert_eq!(both["userAssets"][0], json!({ "userId": 3001, "assetType": 1, "assetCn": 70 }));
@@ -262,5 +267,52 @@ async fn whatever_goes_wrong_stands_in_the_envelope() {
     ] {
         assert_eq!(envelope(&answer)["errCode"], code, "{answer:?}");
     }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn it_is_no_way_around_scopes() {
+    let world = World::start().await;
+    world.recharge(ANN, 100, "t1").await;
+    let mut keys = Vec::new();
+    for scopes in
+        [json!(["read"]), json!(["transfers"]), json!(["transfers", "issue"]), json!(["transfers", "recharges"])]
+    {
+        let name = format!("key-{}", keys.len());
+        let made = make_key(&world, json!({ "name": name, "scopes": scopes })).await.json();
+        keys.push(made["key"].as_str().unwrap().to_owned());
+    }
+    let mut gives_more = change(&key(), ANN, BOB, 1);
+    gives_more["toUserAssetChange"]["incr"] = 2.into();
+    for (bearer, want) in keys.iter().zip([None, Some([0, 10_002, 10_011]), Some([0, 0, 10_011]), Some([0, 10_002, 0])])
+    {
+        let items = json!([change(&key(), ANN, BOB, 1), gives_more.clone(), recharge(&key(), ANN, 1)]);
+        let answer = post(&world, CHANGE, bearer, json!({ "bizAssetChanges": items })).await;
+        match want {
+            None => assert_eq!(answer["errCode"], 10_011, "{answer}"),
+            Some(codes) => {
+                let found: Vec<_> = results(&answer).into_iter().map(|(_, code)| code).collect();
+                assert_eq!(found, codes, "{answer}");
+            }
+        }
+        gives_more["eventId"] = key().into();
+    }
+    assert_eq!(post(&world, ASSETS, &keys[1], json!({ "userIds": [ANN] })).await["errCode"], 10_011);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn it_is_no_way_around_room_passes() {
+    let pass =
+        RoomPassOptions { secret: b"a secret that only passes know, long".to_vec(), ttl: Duration::from_secs(60) };
+    let world = World::start_with(1_000, ApiOptions { room_pass: Some(pass), ..ApiOptions::default() }).await;
+    world.recharge(ANN, 100, "t1").await;
+    let gift = json!({ "eventId": key(), "roomId": 1001, "giftId": 1, "count": 1, "toUserIds": [2001] });
+    let refused = post(&world, SEND, &token(ANN), gift.clone()).await;
+    assert_eq!((&refused["errCode"], &refused["extra"]["code"]), (&json!(10_015), &json!("room_pass_invalid")));
+    let pass = world.post("/v1/rooms/1001/pass").bearer(&token(ANN)).send().await.json();
+    let pass = pass["pass"].as_str().unwrap();
+    let sent = world.post(SEND).bearer(&token(ANN)).header("Largesse-Room-Pass", pass).json(gift).send().await;
+    assert_eq!(envelope(&sent)["errCode"], 0);
     world.stop().await;
 }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::world::{ADMIN, ANN, Answer, BOB, SERVICE, World, call, key, token};
 
-async fn make_key(world: &World, body: Value) -> Answer {
+pub async fn make_key(world: &World, body: Value) -> Answer {
     call(&world.admin, Method::POST, "/v1/keys").bearer(ADMIN).json(body).send().await
 }
 
