@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, As, Call, Config, Launch, Scratch, until};
+use crate::harness::{Answer, As, Call, Client, Config, Launch, Scratch, until};
 
 const SENDER: u64 = 3001;
 const HEART: u64 = 9;
@@ -97,6 +97,16 @@ async fn a_retry_while_the_first_is_in_flight_pays_once() {
     server.stop();
 }
 
+/// Sends until it is decided: where memory is this small, the door closes whenever the store is a moment behind.
+async fn decided(client: &Client, key: &str, body: &Value) -> Answer {
+    loop {
+        let answer = client.gift(SENDER, key, body).await;
+        if answer.code() != "overloaded" {
+            return answer;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_retry_after_the_window_has_moved_on_still_gets_its_first_receipt() {
     let scratch = Scratch::new();
@@ -109,24 +119,24 @@ async fn a_retry_after_the_window_has_moved_on_still_gets_its_first_receipt() {
     let old_keys = [uuid::Uuid::now_v7().to_string(), uuid::Uuid::new_v4().to_string(), "a key of text".into()];
     let mut firsts = Vec::new();
     for key in &old_keys {
-        firsts.push(client.gift(SENDER, key, &body()).await.ok());
+        firsts.push(decided(client, key, &body()).await.ok());
     }
     // Far more than 64 KiB of memory can hold.
     let small = json!({"gift_id": 1, "count": 1, "to": [2001]});
     for _ in 0..40 {
         let keys: Vec<_> = (0..50).map(|_| uuid::Uuid::now_v7().to_string()).collect();
-        for answer in futures::future::join_all(keys.iter().map(|key| client.gift(SENDER, key, &small))).await {
+        for answer in futures::future::join_all(keys.iter().map(|key| decided(client, key, &small))).await {
             answer.ok();
         }
     }
     let left = client.coins(SENDER).await;
     for (key, first) in old_keys.iter().zip(&firsts) {
-        assert_is_replay(&client.gift(SENDER, key, &body()).await, first);
+        assert_is_replay(&decided(client, key, &body()).await, first);
     }
     server.kill();
     let server = Launch::serve(&scratch.data(), &config).ready().await;
     for (key, first) in old_keys.iter().zip(&firsts) {
-        assert_is_replay(&server.client.gift(SENDER, key, &body()).await, first);
+        assert_is_replay(&decided(&server.client, key, &body()).await, first);
     }
     assert_eq!(server.client.coins(SENDER).await, left);
     server.stop();
