@@ -25,6 +25,10 @@ pub fn of_service(error: ServiceError, catalog: &Catalog, poll: impl FnOnce(Time
         ServiceError::Overloaded { retry_after } => overloaded(retry_after),
         ServiceError::ShardUnavailable => shard_unavailable(),
         ServiceError::StoreUnavailable => store_unavailable(),
+        ServiceError::StoreBehind => {
+            let detail = "the store does not have all of this history yet; nothing is lost, try again";
+            Problem::new(ErrorCode::StoreUnavailable, detail)
+        }
         ServiceError::CursorInvalid => {
             Problem::new(ErrorCode::CursorInvalid, "the cursor was not made by this list; start without one")
         }
@@ -44,6 +48,7 @@ pub fn of_read(error: ServiceError, catalog: &Catalog) -> Problem {
         | ServiceError::Overloaded { .. }
         | ServiceError::ShardUnavailable
         | ServiceError::StoreUnavailable
+        | ServiceError::StoreBehind
         | ServiceError::CursorInvalid
         | ServiceError::Internal(_)) => of_service(other, catalog, |_| String::new()),
     }
@@ -184,6 +189,7 @@ mod tests {
             (ServiceError::Overloaded { retry_after: Duration::from_millis(5) }, C::Overloaded),
             (ServiceError::ShardUnavailable, C::ShardUnavailable),
             (ServiceError::StoreUnavailable, C::StoreUnavailable),
+            (ServiceError::StoreBehind, C::StoreUnavailable),
             (ServiceError::CursorInvalid, C::CursorInvalid),
             (ServiceError::OutcomeUnknown { final_after: now }, C::OutcomeUnknown),
             (ServiceError::Internal("disk".into()), C::Internal),

@@ -32,8 +32,8 @@ pub trait Wallets: Send + Sync + 'static {
         parts: Vec<CreditPart>,
     ) -> BoxFuture<'static, Result<Vec<Acknowledged>, CallError>>;
 
-    /// Resolves when the store holds everything up to `seq`, or after `patience`.
-    fn flushed(&self, shard: ShardId, seq: Seq, patience: Duration) -> BoxFuture<'static, ()>;
+    /// Whether the store holds everything up to `seq`, once it does or after `patience`.
+    fn flushed(&self, shard: ShardId, seq: Seq, patience: Duration) -> BoxFuture<'static, bool>;
 
     /// Everything that happened before this time, on any wallet shard, is in the store.
     fn complete_until(&self) -> Time;

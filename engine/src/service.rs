@@ -89,6 +89,8 @@ pub enum ServiceError {
     ShardUnavailable,
     #[error("the store cannot be reached")]
     StoreUnavailable,
+    #[error("the store does not have everything yet that was answered before")]
+    StoreBehind,
     #[error("the cursor was not made by this list")]
     CursorInvalid,
     /// The attempt may still turn out applied until `final_after`; from then on a lookup of the id is final.
@@ -238,10 +240,13 @@ impl Service {
         }
     }
 
-    /// A user's own events, newest first, including those answered before this call.
+    /// A user's own events, newest first, including those answered before this call; an error when the store is too far
+    /// behind to have them.
     pub async fn sent_history(&self, mut query: SentQuery) -> Result<Page<StoredEvent>, ServiceError> {
         let (balances, shard) = self.balances(query.user, None).await?;
-        self.wallets.flushed(shard, balances.seq, self.patience.read).await;
+        if !self.wallets.flushed(shard, balances.seq, self.patience.read).await {
+            return Err(ServiceError::StoreBehind);
+        }
         query.shard = shard;
         Ok(self.store.page_sent(query).await?)
     }
@@ -319,6 +324,7 @@ fn lookup_error(error: ServiceError) -> ServiceError {
         | ServiceError::Overloaded { .. }
         | ServiceError::ShardUnavailable
         | ServiceError::StoreUnavailable
+        | ServiceError::StoreBehind
         | ServiceError::CursorInvalid
         | ServiceError::Internal(_)) => other,
     }

@@ -1,5 +1,7 @@
 //! A retry gets its first receipt, whatever has changed since.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, As, Call, Client, Config, Launch, Scratch, until};
@@ -99,12 +101,11 @@ async fn a_retry_while_the_first_is_in_flight_pays_once() {
 
 /// Sends until it is decided: where memory is this small, the door closes whenever the store is a moment behind.
 async fn decided(client: &Client, key: &str, body: &Value) -> Answer {
-    loop {
+    let sent = || async {
         let answer = client.gift(SENDER, key, body).await;
-        if answer.code() != "overloaded" {
-            return answer;
-        }
-    }
+        (answer.code() != "overloaded").then_some(answer)
+    };
+    until("the gift is decided", Duration::from_secs(60), sent).await
 }
 
 #[tokio::test]
@@ -164,7 +165,7 @@ async fn two_users_who_gift_each_other_at_once_end_with_the_right_sums() {
         let sums = (client.coins(3001).await, client.coins(3002).await);
         (sums.0 + sums.1 == 600).then_some(sums)
     };
-    let sums = until("nothing is in flight", std::time::Duration::from_secs(10), settled).await;
+    let sums = until("nothing is in flight", Duration::from_secs(10), settled).await;
     assert_eq!(sums, (300 - 100 + 50, 300 - 50 + 100));
     server.stop();
 }

@@ -255,24 +255,6 @@ fn what_is_remembered_is_bounded_and_only_what_passed() {
     assert_eq!((ask(&auth, &good), auth.tokens.remembered()), (REFUSED, 0), "an expired one is forgotten");
 }
 
-/// Prints what the check of a remembered token costs: `cargo test -p largesse-api --lib what_a_tap -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn what_a_tap_costs() {
-    let (auth, _) = auth(&options());
-    let all: Vec<HeaderMap> = (1..=1_000_u64)
-        .map(|user| hs256(Some("new"), SECRET, &json!({ "sub": user.to_string(), "exp": NOW + 60 })))
-        .map(|token| headers(&format!("Bearer {token}")))
-        .collect();
-    let run = || all.iter().for_each(|headers| assert!(auth.caller(headers, Door::Public).is_ok()));
-    let started = std::time::Instant::now();
-    run();
-    let first = started.elapsed() / 1_000;
-    let started = std::time::Instant::now();
-    (0..100).for_each(|_| run());
-    eprintln!("first {first:?}, then {:?} a check", started.elapsed() / 100_000);
-}
-
 fn published(keys: &[Value]) -> Result<Vec<TokenKey>, jwks::JwksError> {
     jwks::parse(json!({ "keys": keys }).to_string().as_bytes())
 }

@@ -1,5 +1,9 @@
 //! Histories of both sides, in pages of any size.
 
+use std::time::Duration;
+
+use largesse_api::ApiOptions;
+use largesse_engine::node::NodeOptions;
 use serde_json::{Value, json};
 
 use crate::world::{ANN, BOB, SERVICE, World, key, key_ahead, token};
@@ -30,6 +34,20 @@ fn short(items: &[Value]) -> Vec<String> {
         format!("{} {} {}{after}", text("kind"), item["amount"], text("asset"))
     };
     items.iter().map(line).collect()
+}
+
+#[tokio::test]
+async fn a_page_that_would_lack_what_was_answered_is_not_given() {
+    let slow = |node: &mut NodeOptions| {
+        node.flush_every = Duration::from_secs(3_600);
+        node.patience.read = Duration::from_millis(50);
+    };
+    let world = World::start_node(slow, ApiOptions::default()).await;
+    world.recharge(ANN, 1_000, "t1").await;
+    world.send(ANN, &key(), json!({})).await;
+    let page = world.get("/v1/me/history").bearer(&token(ANN)).send().await;
+    assert_eq!((page.status.as_u16(), &page.json()["code"]), (503, &json!("store_unavailable")), "{page:?}");
+    world.stop().await;
 }
 
 #[tokio::test]

@@ -101,7 +101,7 @@ impl Wallets for Silent {
         self.wallets.relay(destination, parts)
     }
 
-    fn flushed(&self, shard: ShardId, seq: Seq, patience: Duration) -> BoxFuture<'static, ()> {
+    fn flushed(&self, shard: ShardId, seq: Seq, patience: Duration) -> BoxFuture<'static, bool> {
         self.wallets.flushed(shard, seq, patience)
     }
 

@@ -59,17 +59,22 @@ pub struct Answer {
 
 impl World {
     pub async fn start() -> World {
-        World::start_with(1_000, ApiOptions::default()).await
+        World::start_node(|_| (), ApiOptions::default()).await
     }
 
     pub async fn start_with(permits_per_shard: usize, options: ApiOptions) -> World {
+        World::start_node(|node| node.permits_per_shard = permits_per_shard, options).await
+    }
+
+    pub async fn start_node(set: impl FnOnce(&mut NodeOptions), options: ApiOptions) -> World {
         let folder = tempfile::tempdir().unwrap();
         let shape = LedgerShape::new(SHARDS);
         let data = DataFolder::open(folder.path(), &LedgerName::default(), shape).unwrap();
         let logs = Arc::new(EmbeddedLogs::open(&data, EmbeddedLogOptions::default()).unwrap());
         let store = EmbeddedStore::open(&data.store(), LedgerName::default(), shape, StoreOptions::default()).unwrap();
         let shared = Arc::clone(&logs) as Arc<dyn Logs>;
-        let node = node_options(shape, permits_per_shard);
+        let mut node = node_options(shape);
+        set(&mut node);
         let node = Node::start(node, shared, Arc::new(store), Arc::new(SystemClock)).await.unwrap();
         let state = ApiState::new(node.service(), ApiOptions { auth: auth(), ..options }, metrics()).unwrap();
         let (public, admin) = (public_router(state.clone()), admin_router(state.clone()));
@@ -258,7 +263,7 @@ pub fn catalog(price: u64) -> CatalogDraft {
     }
 }
 
-fn node_options(shape: LedgerShape, permits_per_shard: usize) -> NodeOptions {
+fn node_options(shape: LedgerShape) -> NodeOptions {
     let hosts = (2001..=2016).map(UserId).collect();
     NodeOptions {
         node: NodeId(1),
@@ -273,7 +278,7 @@ fn node_options(shape: LedgerShape, permits_per_shard: usize) -> NodeOptions {
         accumulators: AccumulatorLimits::default(),
         flush: FlushLimits::default(),
         flush_every: Duration::from_millis(10),
-        permits_per_shard,
+        permits_per_shard: 1_000,
         workers: 0,
         patience: Patience::default(),
         rooms: vec![

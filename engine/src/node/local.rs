@@ -69,13 +69,13 @@ impl WalletsHandle for LocalWallets {
         .boxed()
     }
 
-    fn flushed(&self, shard: ShardId, seq: Seq, patience: Duration) -> BoxFuture<'static, ()> {
+    fn flushed(&self, shard: ShardId, seq: Seq, patience: Duration) -> BoxFuture<'static, bool> {
         let Some(mut flushed) = self.flushed.get(usize::from(shard.index)).cloned() else {
-            return async {}.boxed();
+            return async { false }.boxed();
         };
         async move {
             let arrived = flushed.wait_for(|flushed| flushed.seq >= seq);
-            let _in_time = tokio::time::timeout(patience, arrived).await;
+            matches!(tokio::time::timeout(patience, arrived).await, Ok(Ok(_)))
         }
         .boxed()
     }

@@ -114,7 +114,7 @@ struct Run {
 impl Run {
     fn new(is_accumulated: bool) -> Run {
         let mut setup = Setup { shards: SHARDS, ..Setup::default() };
-        // Small, so that generations and wallets leave memory all the time.
+        // Small, so that panes and wallets leave memory all the time.
         setup.wallets.window = WindowLimits { bytes_max: 4_000, age_millis: 20_000 };
         setup.wallets.wallets_max = 2;
         setup.wallets.history_millis = HISTORY_MILLIS;
