@@ -158,7 +158,7 @@ pub enum StoreKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct EngineConfig {
-    /// Threads of their own for shards; 0 lets them share those of requests. Default: 0.
+    /// Threads for shards and for the connections of callers; 0 takes as many as there are cores, but one. Default: 0.
     pub workers: usize,
     /// Commands one shard may have under way; beyond, callers are told `overloaded` at once. Default: 4096.
     pub permits_per_shard: usize,

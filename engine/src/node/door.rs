@@ -198,7 +198,7 @@ mod tests {
     use super::*;
     use crate::event_id::EventId;
     use crate::log::{LogRoom, ShardLog};
-    use crate::node::inbox::{Alarm, Inbox, Wake};
+    use crate::node::inbox::{Inbox, Wake};
     use crate::units::UserId;
     use crate::wallet::command::WalletCommand;
     use crate::wallet::wallets::Wallets;
@@ -232,41 +232,31 @@ mod tests {
         WalletCommand::FindReceipt { user: UserId(user), id: EventId::from_bytes([0; 16]) }
     }
 
-    async fn sleeping(alarm: Option<Arc<Alarm>>) -> (Door<Wallets>, ShardRef<Wallets>) {
+    async fn sleeping() -> (Door<Wallets>, ShardRef<Wallets>) {
         let door = Door::new(ShardId::wallet(0), Arc::new(FullLog), 10, 10);
         let (actor, _ended) = Actor::spawn(None, Sleeper, ()).await.unwrap();
-        let shard = ShardRef { inbox: Arc::new(Inbox::default()), actor, alarm };
+        let shard = ShardRef { inbox: Arc::new(Inbox::default()), actor, alarm: Arc::default() };
         door.open(shard.clone());
         (door, shard)
     }
 
     #[tokio::test]
     async fn whoever_waits_behind_an_owner_that_ended_is_told() {
-        for alarm in [None, Some(Arc::default())] {
-            let (door, shard) = sleeping(alarm).await;
-            let waiting: Vec<_> = (1..=3).map(|user| door.enter(Lane::Caller, vec![question(user)]).unwrap()).collect();
-            assert_eq!(door.in_use(), 3);
-            door.shut();
-            for answer in waiting {
-                answer.await.expect_err("nobody is left to answer");
-            }
-            assert_eq!(door.in_use(), 0, "what they held is given back");
-            // Somebody who found the door open a moment ago.
-            shard.send(ShardMsg::Flushed(Seq(1))).expect_err("it is closed");
+        let (door, shard) = sleeping().await;
+        let waiting: Vec<_> = (1..=3).map(|user| door.enter(Lane::Caller, vec![question(user)]).unwrap()).collect();
+        assert_eq!(door.in_use(), 3);
+        door.shut();
+        for answer in waiting {
+            answer.await.expect_err("nobody is left to answer");
         }
-    }
-
-    #[tokio::test]
-    async fn an_owner_that_cannot_be_woken_is_as_good_as_gone() {
-        let (door, shard) = sleeping(None).await;
-        shard.actor.stop_and_wait(None, None).await.unwrap();
-        assert_eq!(door.enter(Lane::Caller, vec![question(1)]).expect_err("it is dead"), CallError::ShardUnavailable);
-        assert_eq!(door.in_use(), 0);
+        assert_eq!(door.in_use(), 0, "what they held is given back");
+        // Somebody who found the door open a moment ago.
+        shard.send(ShardMsg::Flushed(Seq(1))).expect_err("it is closed");
     }
 
     #[tokio::test]
     async fn what_was_sent_first_is_taken_first() {
-        let (door, shard) = sleeping(None).await;
+        let (door, shard) = sleeping().await;
         let _waiting: Vec<_> = (1..=4).map(|user| door.enter(Lane::Caller, vec![question(user)]).unwrap()).collect();
         let mut taken = Vec::new();
         shard.inbox.take(&mut taken);

@@ -50,7 +50,7 @@ pub struct NodeOptions {
     pub flush_every: Duration,
     /// Commands of callers under way in one shard.
     pub permits_per_shard: usize,
-    /// Threads of their own for shards; 0 runs them on the caller's runtime.
+    /// Threads for shards; 0 takes as many as there are cores, but one.
     pub workers: usize,
     pub patience: Patience,
     pub rooms: Vec<Room>,

@@ -54,7 +54,10 @@ impl OwnRuntime {
 }
 
 impl Workers {
+    /// With 0, as many threads for shards as there are cores, but one, which is left to the log and to flushing.
     pub(super) fn start(shard_threads: usize) -> Result<Workers, StartError> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let shard_threads = if shard_threads == 0 { cores.saturating_sub(1).max(1) } else { shard_threads };
         let failed = |error: std::io::Error| StartError::Thread(error.to_string());
         let shard = |number| {
             let runtime = OwnRuntime::start(format!("shards-{number}"), Builder::new_current_thread())?;
@@ -63,7 +66,6 @@ impl Workers {
             Ok((runtime, alarm))
         };
         let shards = (0..shard_threads).map(shard).collect::<Result<_, _>>().map_err(failed)?;
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let mut background = Builder::new_multi_thread();
         background.worker_threads(cores.div_ceil(4)).on_thread_start(threads::give_way);
         let background = OwnRuntime::start("flusher".into(), background).map_err(failed)?;
@@ -76,23 +78,20 @@ impl Workers {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        match self.thread(number) {
-            Some((runtime, _)) => runtime.handle.spawn(task),
-            None => tokio::spawn(task),
-        }
+        self.thread(number).0.handle.spawn(task)
     }
 
     pub(super) fn runtimes(&self) -> Vec<Handle> {
         self.shards.iter().map(|(runtime, _)| runtime.handle.clone()).collect()
     }
 
-    /// What wakes the actors of that shard's thread, if it has one.
-    pub(super) fn alarm(&self, number: usize) -> Option<Arc<Alarm>> {
-        self.thread(number).map(|(_, alarm)| Arc::clone(alarm))
+    /// What wakes the actors of that shard's thread.
+    pub(super) fn alarm(&self, number: usize) -> Arc<Alarm> {
+        Arc::clone(&self.thread(number).1)
     }
 
-    fn thread(&self, number: usize) -> Option<&(OwnRuntime, Arc<Alarm>)> {
-        self.shards.get(number.checked_rem(self.shards.len())?)
+    fn thread(&self, number: usize) -> &(OwnRuntime, Arc<Alarm>) {
+        &self.shards[number % self.shards.len()]
     }
 
     pub(super) fn spawn_background<F>(&self, task: F) -> JoinHandle<F::Output>
@@ -118,7 +117,7 @@ async fn stopped(stopping: &mut watch::Receiver<Stopping>, stage: Stopping) {
 
 pub(super) struct OwnTask<M: Hosted> {
     pub door: Arc<Door<M>>,
-    pub alarm: Option<Arc<Alarm>>,
+    pub alarm: Arc<Alarm>,
     pub log: Arc<dyn ShardLog>,
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
@@ -165,7 +164,7 @@ impl<M: Hosted> OwnTask<M> {
         let actor = ShardActor {
             door: Arc::clone(&self.door),
             inbox: Arc::clone(&inbox),
-            alarm: self.alarm.clone(),
+            alarm: Arc::clone(&self.alarm),
             log: Arc::clone(&self.log),
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
@@ -177,7 +176,7 @@ impl<M: Hosted> OwnTask<M> {
         let nonce = uuid::Uuid::new_v4().into_bytes();
         match Actor::spawn(None, actor, ((self.fresh)(), nonce)).await {
             Ok((actor, mut ended)) => {
-                let shard = ShardRef { inbox, actor, alarm: self.alarm.clone() };
+                let shard = ShardRef { inbox, actor, alarm: Arc::clone(&self.alarm) };
                 self.door.open(shard.clone());
                 self.health.send_replace(ShardHealth::Serving);
                 tokio::select! {
