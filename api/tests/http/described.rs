@@ -100,7 +100,7 @@ async fn the_type_of_an_error_leads_to_its_paragraph() {
     }
     let problem = world.get("/nowhere").send().await.expect_problem("not_found");
     assert_eq!(problem["type"], "/docs/errors#not_found");
-    for text in ["/docs/api", "/docs/station", "/docs/guarantees"] {
+    for text in ["/docs/api", "/docs/clients", "/docs/station", "/docs/guarantees"] {
         assert_eq!(world.get(text).send().await.status, StatusCode::OK);
     }
     world.stop().await;

@@ -1,0 +1,6 @@
+//! The Rust client against the real server, with damage in between and with restarts under load.
+
+mod example;
+mod load;
+mod proxy;
+mod scenarios;
