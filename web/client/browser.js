@@ -20,8 +20,8 @@ export class BrowserOutbox {
         this.locks = locks;
     }
     /** `name` tells users apart who share a browser: use the user's id. */
-    static async open(name, shelf = localStorage, locks = navigator.locks) {
-        if (!locks)
+    static async open(name, shelf = localStorage, locks = globalThis.navigator?.locks) {
+        if (locks === undefined)
             throw new OutboxError('a browser outbox needs Web Locks, which pages over https have');
         const outbox = new BrowserOutbox(`largesse/${name}/`, shelf, locks);
         outbox.#own = `${outbox.prefix}${crypto.getRandomValues(new Uint32Array(2)).join('-')}/`;

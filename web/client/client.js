@@ -21,6 +21,7 @@ export class Client {
     /** Entries of the outbox that a call is working on, and those that wait for `resume`. */
     #driven = new Set();
     #left = new Map();
+    #lastMadeAt = 0;
     constructor(options) {
         const times = {
             attempt: options.attemptMs ?? 10_000,
@@ -52,19 +53,19 @@ export class Client {
     /** Sends a gift, and resolves when it is applied, or proven not to be, or patience ends. */
     async sendGift(gift) {
         const { entry, isNew } = this.prepare(gift);
-        return (await this.drive(entry, isNew));
+        return (await this.#carryOut(entry, isNew));
     }
     /** Reports a payment. For services. */
     async recharge(recharge) {
         const id = await ofPayment(recharge.channel, recharge.transaction_id);
         const { entry, isNew } = this.#begin({ kind: 'recharge', body: recharge }, id);
-        return (await this.drive(entry, isNew));
+        return (await this.#carryOut(entry, isNew));
     }
     /** Carries out one transfer. For services. */
     async transfer(transfer) {
         const { event_id, ...body } = transfer;
         const { entry, isNew } = this.#begin({ kind: 'transfer', body }, event_id);
-        return (await this.drive(entry, isNew));
+        return (await this.#carryOut(entry, isNew));
     }
     /**
      * Goes on with everything that was left open, one after the other in the order in which it was asked for, and tells what
@@ -138,23 +139,21 @@ export class Client {
         return this.#begin({ kind: 'gift', room: String(room), body }, event_id ?? undefined);
     }
     /** Keeps an entry as it is by now. For `Combos`. */
-    keep(entry) {
-        return this.#options.outbox.put(entry);
+    async keep(entry) {
+        if (this.closed.aborted)
+            throw new OutboxError('the client is closed');
+        await this.#options.outbox.put(entry);
+    }
+    /** Aborted when the client is closed. */
+    get closed() {
+        return this.#tools.exchange.stopped;
     }
     /** Nothing was sent for it and nothing will be. For `Combos`. */
     leave(entry) {
         this.#driven.delete(entry.id);
     }
-    /** Keeps an entry and works on it to its outcome. Whatever goes wrong, an entry that is kept can be resumed. */
+    /** Works on an entry that is kept, to its outcome. Whatever goes wrong, it can be resumed. */
     async drive(entry, isNew) {
-        try {
-            if (isNew)
-                await this.keep(entry);
-        }
-        catch (error) {
-            this.#driven.delete(entry.id);
-            throw error instanceof OutboxError ? error : new OutboxError(`nothing was sent: ${String(error)}`);
-        }
         let outcome;
         try {
             await this.#askTheTime();
@@ -167,9 +166,26 @@ export class Client {
                 this.#left.set(entry.id, entry);
         }
     }
+    /** Keeps an entry and works on it. */
+    async #carryOut(entry, isNew) {
+        try {
+            if (isNew)
+                await this.keep(entry);
+        }
+        catch (error) {
+            this.#driven.delete(entry.id);
+            if (!(error instanceof OutboxError))
+                throw new OutboxError(`nothing was sent: ${String(error)}`);
+            if (!error.mayBeKept)
+                throw error;
+            return { outcome: 'pending', id: entry.id, why: error.message };
+        }
+        return this.drive(entry, isNew);
+    }
     /** Makes a key where the caller has none. The same as an earlier page asked for goes on where that stopped. */
     #begin(intent, own) {
-        const now = this.#tools.clock.now();
+        // Never the same moment twice: keys and histories are in the order of what was asked for.
+        const now = Math.max(this.#tools.clock.now(), this.#lastMadeAt + 1);
         const key = own ?? mint(now);
         if (!isUsable(key))
             throw new OutboxError('nothing was sent: a key is 1 to 128 printable ASCII characters');
@@ -180,6 +196,7 @@ export class Client {
         if (before !== undefined || this.#driven.has(key)) {
             throw new OutboxError(`nothing was sent: the key ${key} is in use`);
         }
+        this.#lastMadeAt = now;
         this.#driven.add(key);
         const horizon = now + this.#tools.times.attempt + SLACK + HORIZON;
         const entry = { id: key, key, minted: own === undefined, intent, madeAt: now, horizon };

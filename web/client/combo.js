@@ -19,6 +19,8 @@ export class Combos {
         this.client = client;
         this.#quiet = options.quietMs ?? 300;
         this.#longest = options.longestMs ?? 2_000;
+        // What is gathered by then is in the outbox, and stays there.
+        client.closed.addEventListener('abort', () => clearTimeout(this.#open?.timer));
     }
     /** Counts a tap. Resolves with what came of the gift that it is a part of; rejects if it could not be kept. */
     tap(tap) {
@@ -51,6 +53,7 @@ export class Combos {
             like,
             entry,
             kept: Promise.resolve(),
+            isStale: false,
             since: performance.now(),
             timer: this.#timer(0),
             outcome: Promise.resolve().then(() => this.#outcome(combo, sent, before)),
@@ -70,7 +73,10 @@ export class Combos {
     /** A tap that cannot be kept does not count, and those beside it do. */
     #keep(combo) {
         const kept = this.client.keep(combo.entry);
-        const settled = kept.catch(() => setCount(combo.entry, countOf(combo.entry) - 1));
+        const settled = kept.catch(() => {
+            setCount(combo.entry, countOf(combo.entry) - 1);
+            combo.isStale = true;
+        });
         combo.kept = Promise.all([combo.kept, settled]).then(() => undefined);
         return kept.then(() => combo.outcome);
     }
@@ -82,6 +88,15 @@ export class Combos {
         if (countOf(entry) === 0) {
             this.client.leave(entry);
             throw new OutboxError('nothing was sent: no tap could be kept');
+        }
+        try {
+            // What is sent has to be what is kept.
+            if (combo.isStale)
+                await this.client.keep(entry);
+        }
+        catch (error) {
+            this.client.leave(entry);
+            return { outcome: 'pending', id: entry.id, why: String(error) };
         }
         return (await this.client.drive(entry, true));
     }

@@ -1,7 +1,13 @@
 // What was asked for and is not settled yet, kept before it is sent.
 /** It could not be kept, and so it was not sent. */
 export class OutboxError extends Error {
+    mayBeKept;
     name = 'OutboxError';
+    /** `mayBeKept`: whether it is there nevertheless cannot be told, so that it may be sent when the outbox is opened again. */
+    constructor(message, mayBeKept = false) {
+        super(message);
+        this.mayBeKept = mayBeKept;
+    }
 }
 /** More are refused, since what cannot be settled would otherwise fill memory and disk. */
 export const ENTRIES_MAX = 10_000;

@@ -73,6 +73,7 @@ export class Client {
   /** Entries of the outbox that a call is working on, and those that wait for `resume`. */
   readonly #driven = new Set<string>();
   readonly #left = new Map<string, Entry>();
+  #lastMadeAt = 0;
 
   private constructor(options: Options) {
     const times: Times = {
@@ -246,7 +247,8 @@ export class Client {
 
   /** Makes a key where the caller has none. The same as an earlier page asked for goes on where that stopped. */
   #begin(intent: Intent, own: string | undefined): { entry: Entry; isNew: boolean } {
-    const now = this.#tools.clock.now();
+    // Never the same moment twice: keys and histories are in the order of what was asked for.
+    const now = Math.max(this.#tools.clock.now(), this.#lastMadeAt + 1);
     const key = own ?? mint(now);
     if (!isUsable(key)) throw new OutboxError('nothing was sent: a key is 1 to 128 printable ASCII characters');
     const before = this.#left.get(key);
@@ -256,6 +258,7 @@ export class Client {
     if (before !== undefined || this.#driven.has(key)) {
       throw new OutboxError(`nothing was sent: the key ${key} is in use`);
     }
+    this.#lastMadeAt = now;
     this.#driven.add(key);
     const horizon = now + this.#tools.times.attempt + SLACK + HORIZON;
     const entry: Entry = { id: key, key, minted: own === undefined, intent, madeAt: now, horizon };

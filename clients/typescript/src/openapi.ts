@@ -453,6 +453,8 @@ export interface components {
             asset: string;
             user_id: components["schemas"]["Id"];
         };
+        /** @description In milliseconds since 1970. Past it, nothing is decided. */
+        DeadlineHeader: string;
         Debit: {
             amount: components["schemas"]["PositiveAmount"];
             /** @example coin */
@@ -601,7 +603,7 @@ export interface components {
             asset?: string;
             available?: number;
             /** @enum {string} */
-            code: "bad_request" | "invalid_amount" | "too_many_receivers" | "batch_too_large" | "key_required" | "self_gift" | "cursor_invalid" | "payload_too_large" | "unsupported_media_type" | "unauthenticated" | "forbidden" | "bad_signature" | "method_not_allowed" | "room_pass_invalid" | "not_found" | "gift_unknown" | "room_unknown" | "event_unknown" | "price_changed" | "room_closed" | "host_not_in_room" | "rate_limited" | "id_reused" | "id_time_ahead" | "id_too_old" | "insufficient_funds" | "issue_limit" | "overloaded" | "shard_unavailable" | "outcome_unknown" | "store_unavailable" | "internal" | "service_internal";
+            code: "bad_request" | "invalid_amount" | "too_many_receivers" | "batch_too_large" | "key_required" | "self_gift" | "cursor_invalid" | "payload_too_large" | "unsupported_media_type" | "unauthenticated" | "forbidden" | "bad_signature" | "method_not_allowed" | "room_pass_invalid" | "not_found" | "gift_unknown" | "room_unknown" | "event_unknown" | "price_changed" | "room_closed" | "host_not_in_room" | "rate_limited" | "id_reused" | "id_time_ahead" | "id_too_old" | "deadline_passed" | "insufficient_funds" | "issue_limit" | "overloaded" | "shard_unavailable" | "outcome_unknown" | "store_unavailable" | "internal" | "service_internal";
             detail: string;
             err_code: number;
             final?: boolean;
@@ -1567,7 +1569,9 @@ export interface operations {
     recharge: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "Largesse-Deadline"?: components["schemas"]["DeadlineHeader"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -1657,7 +1661,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `invalid_amount`: A count or an amount is out of range; `issue_limit`: No more of this asset can be issued */
+            /** @description `invalid_amount`: A count or an amount is out of range; `deadline_passed`: The caller's deadline has passed; `issue_limit`: No more of this asset can be issued */
             422: {
                 headers: {
                     traceparent?: string;
@@ -1959,6 +1963,7 @@ export interface operations {
             query?: never;
             header?: {
                 "Idempotency-Key"?: components["schemas"]["KeyHeader"];
+                "Largesse-Deadline"?: components["schemas"]["DeadlineHeader"];
             };
             path: {
                 /** @example 1001 */
@@ -2076,7 +2081,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `invalid_amount`: A count or an amount is out of range; `too_many_receivers`: Too many receivers; `self_gift`: A gift cannot go to its sender; `host_not_in_room`: A receiver is not a host of this room; `id_time_ahead`: The key's time is ahead of the server's; `id_too_old`: The key is older than history; `issue_limit`: No more of this asset can be issued */
+            /** @description `invalid_amount`: A count or an amount is out of range; `too_many_receivers`: Too many receivers; `self_gift`: A gift cannot go to its sender; `host_not_in_room`: A receiver is not a host of this room; `id_time_ahead`: The key's time is ahead of the server's; `id_too_old`: The key is older than history; `deadline_passed`: The caller's deadline has passed; `issue_limit`: No more of this asset can be issued */
             422: {
                 headers: {
                     traceparent?: string;
@@ -2232,7 +2237,9 @@ export interface operations {
     transferBatch: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "Largesse-Deadline"?: components["schemas"]["DeadlineHeader"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -2325,7 +2332,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `batch_too_large`: Too many items in one request */
+            /** @description `batch_too_large`: Too many items in one request; `deadline_passed`: The caller's deadline has passed */
             422: {
                 headers: {
                     traceparent?: string;

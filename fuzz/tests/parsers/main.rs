@@ -103,7 +103,8 @@ fn headers() {
         // With a key that is taken, so that the others are looked at.
         let others: HeaderMap = headers.iter().filter(|(name, _)| **name != AUTHORIZATION).map(owned).collect();
         world.send(Method::POST, "/v1/recharges", &others, b"{}");
-        let unsigned: HeaderMap = others.iter().filter(|(name, _)| !signed.contains(&name.as_str())).map(owned).collect();
+        let unsigned: HeaderMap =
+            others.iter().filter(|(name, _)| !signed.contains(&name.as_str())).map(owned).collect();
         world.send(Method::POST, "/v1/recharges", &unsigned, b"{}");
     });
 }

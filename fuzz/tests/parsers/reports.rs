@@ -40,7 +40,8 @@ pub fn options() -> PaymentOptions {
         ("douyin", Arc::new(Douyin::new(&douyin).unwrap())),
         ("own", Arc::new(HmacChannel::new(own).unwrap())),
     ];
-    let providers = providers.into_iter().map(|(name, provider)| (name.to_owned(), provider)).collect::<HashMap<_, _>>();
+    let providers =
+        providers.into_iter().map(|(name, provider)| (name.to_owned(), provider)).collect::<HashMap<_, _>>();
     PaymentOptions { asset: "coin".into(), currency: "CNY".into(), products: Vec::new(), providers }
 }
 
@@ -55,7 +56,8 @@ pub fn of(input: &[u8]) -> Vec<(&'static str, HeaderMap, Vec<u8>)> {
         let pairs = pairs.iter().filter_map(|(name, value)| Some((*name, value.parse().ok()?)));
         pairs.map(|(name, value)| (http::HeaderName::from_static(name), value)).collect::<HeaderMap>()
     };
-    let mine = [("largesse-time", now.to_string()), ("largesse-signature", signed::hex(&proof.finalize().into_bytes()))];
+    let mine =
+        [("largesse-time", now.to_string()), ("largesse-signature", signed::hex(&proof.finalize().into_bytes()))];
     let text = String::from_utf8_lossy(input).into_owned();
     let wechat = [
         ("wechatpay-timestamp", (now / 1_000).to_string()),

@@ -81,12 +81,14 @@ impl Intent {
 
     pub(crate) fn body(&self, key: &str) -> Value {
         match self {
-            Intent::Gift { body, .. } | Intent::Recharge { body, .. } => body.clone(),
+            Intent::Gift { .. } => self.item(key),
+            // Its key is the payment's own number.
+            Intent::Recharge { body, .. } => body.clone(),
             Intent::Transfer { .. } => json!({"transfers": [self.item(key)]}),
         }
     }
 
-    /// As one of a batch.
+    /// With its key in it, as one of a batch.
     pub(crate) fn item(&self, key: &str) -> Value {
         let (Intent::Gift { body, .. } | Intent::Recharge { body, .. } | Intent::Transfer { body, .. }) = self;
         let mut item = body.clone();
