@@ -248,7 +248,10 @@ export class Client {
   /** Makes a key where the caller has none. The same as an earlier page asked for goes on where that stopped. */
   #begin(intent: Intent, own: string | undefined): { entry: Entry; isNew: boolean } {
     // Never the same moment twice: keys and histories are in the order of what was asked for.
-    const now = Math.max(this.#tools.clock.now(), this.#lastMadeAt + 1);
+    // Only a clock that turned out to be ahead is followed back.
+    const clock = this.#tools.clock.now();
+    const next = this.#lastMadeAt + 1;
+    const now = next > clock && next < clock + CLOCK_BACK_MS ? next : clock;
     const key = own ?? mint(now);
     if (!isUsable(key)) throw new OutboxError('nothing was sent: a key is 1 to 128 printable ASCII characters');
     const before = this.#left.get(key);
@@ -315,6 +318,9 @@ export class Client {
     }
   }
 }
+
+/** A clock that goes back further than this was wrong before. */
+const CLOCK_BACK_MS = 1_000;
 
 function afterQuery(after: Schemas['Position'] | undefined): Record<string, unknown> {
   return after === undefined ? {} : { after: `${after.shard}:${after.seq}` };

@@ -77,6 +77,19 @@ test('a token that is not taken is asked for anew', async () => {
   await stranger.close();
 });
 
+test('a pass is fetched where a room asks for one', async () => {
+  const secret = 'a secret of passes, which is long enough';
+  const strict = await Server.start({ LARGESSE__AUTH__ROOM_PASS__SECRET: secret });
+  const client = await Client.open({ url: strict.url, bearer: strict.token(3001), outbox: new MemoryOutbox() });
+  const send = async () => {
+    const sent = await client.sendGift({ room: 1001, gift_id: 9, count: 1, to: ['2001'] });
+    return sent.outcome === 'applied' ? sent.receipt.balance_after : sent;
+  };
+  assert.deepEqual([await send(), await send()], [99_995, 99_990]);
+  await client.close();
+  await strict.end();
+});
+
 test('a server that is not there leaves it open, and nothing is lost', async () => {
   const outbox = new MemoryOutbox();
   const options = { url: 'http://127.0.0.1:9', bearer: 'nobody', outbox, patienceMs: 300 };

@@ -19,8 +19,11 @@ export class Server {
   url = '';
   #serviceKey = '';
 
-  static async start(): Promise<Server> {
-    const server = new Server();
+  private constructor(private readonly settings: Record<string, string>) {}
+
+  /** `settings` of the configuration, as variables. */
+  static async start(settings: Record<string, string> = {}): Promise<Server> {
+    const server = new Server(settings);
     await server.begin();
     return server;
   }
@@ -29,7 +32,7 @@ export class Server {
   async begin(): Promise<void> {
     const listen = ['--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0'];
     const started = spawn(binary, ['dev', '-o', 'json', '--data', this.#data, ...listen], {
-      env,
+      env: { ...env, ...this.settings },
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     this.#process = started;
