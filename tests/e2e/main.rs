@@ -4,6 +4,7 @@
 mod api_docs;
 mod bad_input;
 mod cli;
+mod clients;
 mod clock;
 mod crash;
 mod doors;
