@@ -7,6 +7,7 @@ mod cli;
 mod clock;
 mod crash;
 mod doors;
+mod events;
 mod fencing;
 mod folder;
 mod harness;
