@@ -76,7 +76,10 @@ def main():
         {"user": user, "asset": asset, "amount": amount}
         for user, asset, amount in database.execute("SELECT * FROM sum ORDER BY user, asset")
     ]
-    print(json.dumps({"booked": booked, "repeated": repeated, "sums": sums}))
+    # Over all runs: how many messages were read, and how many of them counted.
+    read = database.execute("SELECT COALESCE(SUM(next), 0) FROM place").fetchone()[0]
+    counted = database.execute("SELECT COUNT(*) FROM booked").fetchone()[0]
+    print(json.dumps({"read": read, "counted": counted, "sums": sums}))
 
 
 if __name__ == "__main__":

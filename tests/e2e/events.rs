@@ -99,12 +99,12 @@ impl World {
 
     /// Consumes until every balance is the sum of the user's events.
     async fn until_sums_agree(&self, server: &Server) -> Value {
-        let mut balances = BTreeMap::new();
-        for user in VIEWERS.into_iter().chain(HOSTS) {
-            let coins = server.client.coins(user).await;
-            balances.insert(user, coins.cast_signed());
-        }
         until("the sums of events are the balances", PATIENCE, || async {
+            // Asked anew each time: credits of hosts are on their way for a moment.
+            let mut balances = BTreeMap::new();
+            for user in VIEWERS.into_iter().chain(HOSTS) {
+                balances.insert(user, server.client.coins(user).await.cast_signed());
+            }
             let told = self.consume();
             let sums = told["sums"].as_array().unwrap().iter().filter(|sum| sum["asset"] == 1);
             let sums: BTreeMap<u64, i64> =
@@ -163,15 +163,16 @@ async fn a_consumer_in_python_sees_every_change_once_also_over_a_kill() {
     }
     play(&server, 0, 40).await;
     let told = world.until_sums_agree(&server).await;
-    assert!(told["booked"].as_u64().unwrap() > 100, "{told}");
+    assert!(told["counted"].as_u64().unwrap() >= 122, "{told}");
 
     play(&server, 40, 60).await;
     server.kill();
     let server = world.launch("").ready().await;
     play(&server, 60, 80).await;
     let told = world.until_sums_agree(&server).await;
-    // The sums are over both runs; the second saw what came since, and not everything again.
-    assert!(told["booked"].as_u64().unwrap() + told["repeated"].as_u64().unwrap() < 400, "{told}");
+    // The second process went on where the first had stopped, or shortly before: not from the beginning.
+    let (read, counted) = (told["read"].as_u64().unwrap(), told["counted"].as_u64().unwrap());
+    assert!(counted >= 242 && read <= counted + 100, "{told}");
     let metrics = server.client.http.get(format!("{}/metrics", server.client.admin)).send().await.unwrap();
     let metrics = metrics.text().await.unwrap();
     assert!(metrics.contains("largesse_events_published_total"), "{metrics}");
@@ -202,7 +203,7 @@ async fn dead_letters_are_listed_shown_retried_and_discarded() {
     );
     // Gifts went through meanwhile: only the payments are missing in the sums.
     let told = world.consume();
-    assert!(told["booked"].as_u64().unwrap() >= 30, "{told}");
+    assert!(told["counted"].as_u64().unwrap() >= 30, "{told}");
 
     let shown = world.dlq(0, &["show", ids[0]]);
     assert_eq!(shown["content"]["message"]["id"], ids[0], "{shown}");
@@ -258,7 +259,7 @@ async fn gifts_go_on_without_the_brokers_of_events() {
     world.brokers = real;
     let server = world.launch("").ready().await;
     let told = world.until_sums_agree(&server).await;
-    assert!(told["booked"].as_u64().unwrap() > 60, "{told}");
+    assert!(told["counted"].as_u64().unwrap() >= 62, "{told}");
     server.stop();
 }
 
