@@ -227,7 +227,8 @@ async fn every_change_comes_out_and_a_restart_goes_on_where_it_was() {
     assert_eq!(first.key, "3001", "keyed by user");
     assert_eq!(first.headers["traceId"], "ab".repeat(16));
     assert_eq!((&*first.headers["messageId"], &*first.headers["seq"]), ("wallet-3.1.0", "1"));
-    let names: Vec<&String> = first.value.as_object().unwrap().keys().collect();
+    let mut names: Vec<&String> = first.value.as_object().unwrap().keys().collect();
+    names.sort();
     assert_eq!(names, ["eventId", "eventType", "messageBody", "opUserId"]);
 
     let end = world.writer.recharges(&["d"]).await;
@@ -316,10 +317,13 @@ async fn what_was_cut_before_it_was_published_is_named() {
     world.writer.recharges(&["a"]).await;
     world.start();
     world.until("a").await;
+    // By the time that this one is out, the position of the one before is written down.
+    world.writer.recharges(&["z"]).await;
+    world.until("z").await;
     world.stop().await;
     world.writer.recharges(&["b", "c"]).await;
     let cut = world.writer.recharges(&["d"]).await;
-    world.store.write(checkpoint(&world, cut, 4)).await.unwrap();
+    world.store.write(checkpoint(&world, cut, 5)).await.unwrap();
     // As if Kafka had been away for longer than the log is held.
     world.logs.shard(SHARD).truncate_before(cut).await.unwrap();
     world.start();
@@ -328,8 +332,8 @@ async fn what_was_cut_before_it_was_published_is_named() {
     let letter = &letters[0].letter;
     assert_eq!((letter.reason, &letter.content), (Reason::Cut, &Content::Gone));
     // Nothing is missing that is not named: what was not seen is in there.
-    assert_eq!(letter.origin.last_seq, Seq(3), "{letter:?}");
-    assert!(letter.origin.seq <= Seq(2), "{letter:?}");
+    assert_eq!(letter.origin.last_seq, Seq(4), "{letter:?}");
+    assert!(letter.origin.seq <= Seq(3), "{letter:?}");
     assert_eq!(transactions(&seen), ["d"]);
     world.stop().await;
 }
