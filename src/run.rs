@@ -26,6 +26,7 @@ use largesse_engine::shard::ShardLimits;
 use largesse_engine::units::{NodeId, RoomId, UserId};
 use largesse_engine::wallet::wallets::WalletLimits;
 use largesse_engine::wallet::window::WindowLimits;
+use largesse_storage::events::{self, Events};
 use largesse_storage::folder::DataFolder;
 use largesse_storage::log::embedded::{EmbeddedLogOptions, EmbeddedLogs};
 use largesse_storage::log::kafka::{KafkaLogs, KafkaOptions};
@@ -45,6 +46,7 @@ pub struct Running {
     pub admin: SocketAddr,
     node: Node,
     logs: Arc<dyn Logs>,
+    events: Option<Events>,
     state: ApiState,
     doors: Vec<JoinHandle<std::io::Result<()>>>,
     stop: watch::Sender<bool>,
@@ -83,8 +85,21 @@ pub async fn start(config: &Config) -> Result<Running, Failure> {
     let store = stores::open(config, &folder).await?;
     gap::check(&*logs, &*store, shape).await.map_err(Failure::new)?;
     let clock = Arc::new(SteadyClock::new(SystemClock));
-    let node = Node::start(node_options(config, shape), Arc::clone(&logs), store, clock).await;
+    let (logs, events) = match config.events.enabled {
+        true => {
+            let (logs, events) = events::prepare(
+                crate::events_out::options(config)?,
+                logs,
+                crate::events_out::letters(config)?,
+                Arc::new(SystemClock),
+            );
+            (logs, Some(events))
+        }
+        false => (logs, None),
+    };
+    let node = Node::start(node_options(config, shape), Arc::clone(&logs), Arc::clone(&store), clock).await;
     let node = node.map_err(Failure::new)?;
+    let events = events.map(|events| events.start(store, node.healths())).transpose().map_err(Failure::new)?;
     let state = ApiState::new(node.service(), options, metrics).map_err(Failure::new)?;
     let published = match published {
         Some(published) => Some(published.start(state.clone()).await?),
@@ -112,6 +127,7 @@ pub async fn start(config: &Config) -> Result<Running, Failure> {
         admin: admin_address,
         node,
         logs,
+        events,
         state,
         doors: doors.into(),
         stop,
@@ -160,6 +176,9 @@ impl Running {
         }
         drop(self.state);
         self.node.stop().await;
+        if let Some(events) = self.events {
+            events.stop().await;
+        }
         drop(self.logs);
         tracing::info!("stopped");
     }
@@ -222,7 +241,7 @@ fn refuse_embedded_log(folder: &DataFolder) -> Result<(), Failure> {
 /// How often records that nobody needs any more are given up.
 const CUT_EVERY: Duration = Duration::from_secs(10);
 
-fn kafka_options(config: &KafkaConfig) -> KafkaOptions {
+pub fn kafka_options(config: &KafkaConfig) -> KafkaOptions {
     KafkaOptions {
         brokers: config.brokers.clone(),
         producers: config.producers,

@@ -92,6 +92,7 @@ fn documented_defaults_are_the_real_ones() {
         include_str!("model.rs"),
         include_str!("auth.rs"),
         include_str!("cql.rs"),
+        include_str!("events.rs"),
         include_str!("limits.rs"),
         include_str!("recharge.rs"),
     ];
@@ -103,6 +104,7 @@ fn documented_defaults_are_the_real_ones() {
         ("log.kafka", "KafkaConfig"),
         ("store", "StoreConfig"),
         ("store.cql", "CqlConfig"),
+        ("events", "EventsConfig"),
         ("engine", "EngineConfig"),
         ("http", "HttpConfig"),
         ("auth.viewer", "ViewerConfig"),

@@ -8,6 +8,7 @@ mod clients;
 mod clock;
 mod crash;
 mod doors;
+mod events;
 mod fencing;
 mod folder;
 mod harness;

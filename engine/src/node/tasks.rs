@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::flush::{FlushError, FlushLimits, Flushed, Flusher, Rows};
 use crate::log::ShardLog;
 use crate::node::actor::{Ended, Hosted, ShardActor, ShardMsg};
+use crate::node::backoff::{Backoff, Ladder};
 use crate::node::door::Door;
 use crate::node::inbox::{Alarm, Inbox, ShardRef};
 use crate::node::{ShardHealth, StartError, Stopping, threads};
@@ -20,9 +21,6 @@ use crate::shard::ShardLimits;
 use crate::store::Store;
 use crate::units::NodeId;
 
-/// Pause before a shard or flusher that failed tries again; doubles up to the longest.
-const PAUSE_FIRST: Duration = Duration::from_millis(20);
-const PAUSE_LONGEST: Duration = Duration::from_secs(2);
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
 
 /// The threads of a node.
@@ -133,7 +131,7 @@ impl<M: Hosted> OwnTask<M> {
     /// One actor after the other, each claiming and replaying afresh, until the node stops or someone has to look.
     pub(super) async fn run(mut self) {
         let shard = self.door.shard;
-        let mut pause = PAUSE_FIRST;
+        let mut backoff = Backoff::new(Ladder::ENDLESS);
         while *self.stopping.borrow() == Stopping::No {
             let began = Instant::now();
             match self.own_once().await {
@@ -149,11 +147,10 @@ impl<M: Hosted> OwnTask<M> {
                     self.health.send_replace(ShardHealth::Retrying(why));
                 }
             }
-            if began.elapsed() > PAUSE_LONGEST {
-                pause = PAUSE_FIRST;
+            if began.elapsed() > Ladder::ENDLESS.longest {
+                backoff.reset();
             }
-            let _in_time = tokio::time::timeout(pause, stopped(&mut self.stopping, Stopping::Drain)).await;
-            pause = (pause * 2).min(PAUSE_LONGEST);
+            let _in_time = tokio::time::timeout(backoff.wait(), stopped(&mut self.stopping, Stopping::Drain)).await;
         }
         self.health.send_replace(ShardHealth::Stopped);
     }
@@ -220,8 +217,9 @@ fn remainder(passed: Duration, span: Duration) -> Duration {
 impl<M: Hosted, R: Rows> FlushTask<M, R> {
     pub(super) async fn run(mut self) {
         let shard = self.door.shard;
-        let mut pause = PAUSE_FIRST;
+        let mut backoff = Backoff::new(Ladder::ENDLESS);
         loop {
+            let began = Instant::now();
             match self.flush().await {
                 Ok(()) => return,
                 Err(error) => {
@@ -233,8 +231,10 @@ impl<M: Hosted, R: Rows> FlushTask<M, R> {
             if *self.stopping.borrow() == Stopping::Flush {
                 return;
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_LONGEST);
+            if began.elapsed() > Ladder::ENDLESS.longest {
+                backoff.reset();
+            }
+            tokio::time::sleep(backoff.wait()).await;
         }
     }
 
