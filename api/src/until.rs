@@ -45,6 +45,6 @@ impl Until {
 }
 
 fn passed(now: Time) -> Problem {
-    let detail = "the request says that it may not be decided so late; nothing was decided";
+    let detail = "the request says that it may not be decided so late; this attempt was not decided";
     Problem::with(ErrorCode::DeadlinePassed, detail, Extras::ServerTime(now))
 }
