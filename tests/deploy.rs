@@ -38,8 +38,9 @@ fn dockerfile() -> Vec<String> {
 }
 
 fn argument(instruction: &str) -> String {
-    let found = dockerfile().into_iter().filter_map(|line| Some(line.strip_prefix(instruction)?.trim().to_owned()));
-    found.last().unwrap_or_else(|| panic!("no {instruction} in the Dockerfile"))
+    let lines = dockerfile();
+    let found = lines.iter().rev().find_map(|line| Some(line.strip_prefix(instruction)?.trim().to_owned()));
+    found.unwrap_or_else(|| panic!("no {instruction} in the Dockerfile"))
 }
 
 /// `key=value` of the broker that `scripts/services` starts, where it is a plain value.
