@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 
 import { isToldBy } from '../src/exchange.js';
-import { Client, type Entry, type Intent, MemoryOutbox } from '../src/index.js';
+import { Client, Combos, type Entry, type Intent, MemoryOutbox, OutboxError } from '../src/index.js';
 import { FileOutbox } from '../src/node.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'largesse-failing-'));
@@ -107,4 +107,21 @@ test('a receipt is known also when its asset has another name by now', () => {
   const intent: Intent = { kind: 'transfer', body: { user_id: 7, debits: [{ asset: 'coin', amount: 5 }], credits: change('coin', 5) } };
   assert.ok(told({ intent, minted: false }, moved(5)) && !told({ intent, minted: false }, moved(6)));
   assert.ok(told({ intent, minted: true }, moved(6)) && !told({ intent, minted: true }, of(5)));
+});
+
+test('a tap that may be kept is not told as lost', async () => {
+  class Unsure extends MemoryOutbox {
+    override async put(): Promise<void> {
+      throw new OutboxError('the sync failed', true);
+    }
+  }
+  const keys: string[] = [];
+  const fetch = answering(['insufficient_funds'], keys);
+  const client = await Client.open({ url: 'http://nowhere', bearer: 'a token', outbox: new Unsure(), fetch });
+  const combos = new Combos(client, { quietMs: 60_000, longestMs: 60_000 });
+  const taps = [1, 2].map(() => combos.tap({ room: 1001, gift_id: 9, to: ['2001'] }));
+  combos.flush();
+  assert.deepEqual((await Promise.all(taps)).map(({ outcome }) => outcome), ['pending', 'pending']);
+  assert.deepEqual(keys, []);
+  await client.close();
 });
