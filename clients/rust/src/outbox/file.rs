@@ -330,6 +330,20 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn removals_that_find_the_queue_full_are_not_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("outbox");
+        let outbox = FileOutbox::open(&path, "2 at home").unwrap();
+        let entries: Vec<_> = (0..4 * WAITING_MAX).map(|number| entry(&number.to_string())).collect();
+        futures::future::join_all(entries.iter().map(|entry| outbox.put(entry))).await;
+        entries.iter().for_each(|entry| outbox.remove_soon(&entry.id));
+        // It comes after its removal, and stays.
+        outbox.put(&entries[4 * WAITING_MAX - 1]).await.unwrap();
+        drop(outbox);
+        assert_eq!(ids(&FileOutbox::open(&path, "2 at home").unwrap()).await, ["4095=4095"]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn many_at_once_share_syncs_and_the_file_stays_small() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("outbox");
