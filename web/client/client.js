@@ -19,7 +19,7 @@ export class Client {
     #options;
     #passes = new Map();
     /** Entries of the outbox that a call is working on, and those that wait for `resume`. */
-    #driven = new Set();
+    #driven = new Map();
     #left = new Map();
     #lastMadeAt = 0;
     constructor(options) {
@@ -52,20 +52,19 @@ export class Client {
     }
     /** Sends a gift, and resolves when it is applied, or proven not to be, or patience ends. */
     async sendGift(gift) {
-        const { entry, isNew } = this.prepare(gift);
-        return (await this.#carryOut(entry, isNew));
+        const { room, event_id, ...body } = gift;
+        const intent = { kind: 'gift', room: String(room), body };
+        return (await this.#carryOut(intent, event_id ?? undefined));
     }
     /** Reports a payment. For services. */
     async recharge(recharge) {
         const id = await ofPayment(recharge.channel, recharge.transaction_id);
-        const { entry, isNew } = this.#begin({ kind: 'recharge', body: recharge }, id);
-        return (await this.#carryOut(entry, isNew));
+        return (await this.#carryOut({ kind: 'recharge', body: recharge }, id));
     }
     /** Carries out one transfer. For services. */
     async transfer(transfer) {
         const { event_id, ...body } = transfer;
-        const { entry, isNew } = this.#begin({ kind: 'transfer', body }, event_id);
-        return (await this.#carryOut(entry, isNew));
+        return (await this.#carryOut({ kind: 'transfer', body }, event_id));
     }
     /**
      * Goes on with everything that was left open, one after the other in the order in which it was asked for, and tells what
@@ -167,7 +166,13 @@ export class Client {
         }
     }
     /** Keeps an entry and works on it. */
-    async #carryOut(entry, isNew) {
+    async #carryOut(intent, own) {
+        const driven = own === undefined ? undefined : this.#driven.get(own);
+        if (own !== undefined && driven !== undefined && isSame(driven, intent)) {
+            // What that call does is done for this one as well, and may be applied yet.
+            return { outcome: 'pending', id: own, why: 'another call for the same is under way' };
+        }
+        const { entry, isNew } = this.#begin(intent, own);
         try {
             if (isNew)
                 await this.keep(entry);
@@ -193,14 +198,14 @@ export class Client {
         if (!isUsable(key))
             throw new OutboxError('nothing was sent: a key is 1 to 128 printable ASCII characters');
         const before = this.#left.get(key);
-        if (before !== undefined && JSON.stringify(before.intent) === JSON.stringify(intent)) {
+        if (before !== undefined && isSame(before.intent, intent)) {
             return { entry: this.#takeUp(key), isNew: false };
         }
         if (before !== undefined || this.#driven.has(key)) {
             throw new OutboxError(`nothing was sent: the key ${key} is in use`);
         }
         this.#lastMadeAt = now;
-        this.#driven.add(key);
+        this.#driven.set(key, intent);
         const horizon = now + this.#tools.times.attempt + SLACK + HORIZON;
         const entry = { id: key, key, minted: own === undefined, intent, madeAt: now, horizon };
         if (this.#options.giveUpMs !== undefined)
@@ -211,7 +216,7 @@ export class Client {
         const entry = this.#left.get(id);
         if (entry !== undefined) {
             this.#left.delete(id);
-            this.#driven.add(id);
+            this.#driven.set(id, entry.intent);
         }
         return entry;
     }
@@ -258,6 +263,15 @@ export class Client {
 }
 /** A clock that goes back further than this was wrong before. */
 const CLOCK_BACK_MS = 1_000;
+/** Whatever the order of the members. */
+function isSame(one, other) {
+    if (typeof one !== 'object' || typeof other !== 'object' || one === null || other === null)
+        return one === other;
+    const members = (of) => Object.entries(of).filter(([, value]) => value !== undefined);
+    const others = new Map(members(other));
+    const ours = members(one);
+    return ours.length === others.size && ours.every(([name, value]) => others.has(name) && isSame(value, others.get(name)));
+}
 function afterQuery(after) {
     return after === undefined ? {} : { after: `${after.shard}:${after.seq}` };
 }

@@ -70,9 +70,13 @@ export class Combos {
         combo.timer = this.#timer(performance.now() - combo.since);
         return this.#keep(combo);
     }
-    /** A tap that cannot be kept does not count, and those beside it do. */
+    /** A tap that cannot be kept does not count, and those beside it do. One that may be kept does, and may be sent yet. */
     #keep(combo) {
-        const kept = this.client.keep(combo.entry);
+        const kept = this.client.keep(combo.entry).catch((error) => {
+            if (!(error instanceof OutboxError && error.mayBeKept))
+                throw error;
+            combo.isStale = true;
+        });
         const settled = kept.catch(() => {
             setCount(combo.entry, countOf(combo.entry) - 1);
             combo.isStale = true;

@@ -22,15 +22,18 @@ export class Drive {
     #doubt;
     /** The same, without the last attempt. */
     #doubtBefore;
+    /** Whether it is certain that the outbox has just this entry. Nothing is sent before. */
+    #isKept;
     #replaced = 0;
     /** What stood in the way last. */
     #why = 'it was not sent yet';
     #ends;
     #backoff;
-    /** `isNew`: nothing was sent for it. */
+    /** `isNew`: it was kept just now, and nothing was sent for it. */
     constructor(tools, entry, isNew) {
         this.tools = tools;
         this.entry = entry;
+        this.#isKept = isNew;
         this.#doubt = isNew ? undefined : entry.horizon;
         this.#doubtBefore = this.#doubt;
         this.#ends = performance.now() + tools.times.patience;
@@ -47,9 +50,20 @@ export class Drive {
                 throw error;
             return { outcome: 'pending', id: this.entry.id, why: error.message };
         }
-        // If it stays there, it is found settled when it is resumed.
-        if (!this.tools.exchange.isStopped)
-            await this.tools.outbox.remove(this.entry.id).catch(() => undefined);
+        const { exchange, outbox } = this.tools;
+        const { id } = this.entry;
+        try {
+            if (exchange.isStopped)
+                throw new Stuck('the client is closed');
+            await outbox.remove(id);
+        }
+        catch (error) {
+            // One that was applied is found settled when it is resumed. One that was refused would be sent again, and may be
+            // applied then: it is not refused yet.
+            if (outcome.outcome !== 'applied') {
+                return { outcome: 'pending', id, why: `${outcome.outcome}, but that could not be kept: ${String(error)}` };
+            }
+        }
         return outcome;
     }
     async #reach() {
@@ -97,10 +111,10 @@ export class Drive {
     async #attempt() {
         const { clock, times, exchange } = this.tools;
         const deadline = clock.now() + times.attempt + SLACK;
-        if (deadline > this.entry.horizon) {
-            this.entry.horizon = deadline + HORIZON;
-            await this.#keep();
-        }
+        if (deadline > this.entry.horizon)
+            await this.#keep({ horizon: deadline + HORIZON });
+        else if (!this.#isKept)
+            await this.#keep({});
         if (exchange.isStopped)
             throw new Stuck('the client is closed');
         const { intent } = this.entry;
@@ -125,8 +139,7 @@ export class Drive {
                 const receipt = await this.#settle();
                 if (receipt !== undefined)
                     return applied(receipt);
-                this.entry.key = mint(this.tools.clock.now());
-                await this.#keep();
+                await this.#keep({ key: mint(this.tools.clock.now()) });
                 return 'again';
             }
             case 'room_pass_invalid': {
@@ -190,19 +203,22 @@ export class Drive {
     }
     /** A receipt under this key. Of something else, it proves that this can never be applied under it. */
     #ours(receipt) {
-        if (isToldBy(this.entry.intent, receipt))
+        if (isToldBy(this.entry, receipt))
             return receipt;
         this.#doubt = undefined;
         return undefined;
     }
-    async #keep() {
+    /** Changes the entry when the change is kept. Until then, and if that fails, it is as it was, and nothing is sent. */
+    async #keep(change) {
+        this.#isKept = false;
         try {
-            await this.tools.outbox.put(this.entry);
+            await this.tools.outbox.put({ ...this.entry, ...change });
         }
         catch (error) {
-            // It is kept as it was, with attempts that are told about there; it just cannot go on.
             throw new Stuck(String(error));
         }
+        Object.assign(this.entry, change);
+        this.#isKept = true;
     }
     async #sleep(wait) {
         const { exchange } = this.tools;

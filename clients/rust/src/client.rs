@@ -1,6 +1,6 @@
 //! The client: what callers ask for, and what they are told.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -145,7 +145,7 @@ pub enum Failure {
     /// It could not be kept, so nothing was sent.
     #[error("nothing was sent: {0}")]
     NotKept(OutboxError),
-    /// The key is in use for something else, or by a call that is under way: nothing was sent.
+    /// The key is in use for something else: nothing was sent.
     #[error("nothing was sent: the key `{0}` is in use")]
     KeyInUse(String),
     #[error("nothing was sent: a key is 1 to 128 printable ASCII characters")]
@@ -202,8 +202,8 @@ pub struct Client {
 /// Entries of the outbox, by id.
 #[derive(Default)]
 struct Open {
-    /// Those that a call is working on.
-    driven: HashSet<String>,
+    /// Those that a call is working on, and what for.
+    driven: HashMap<String, Intent>,
     /// Those that wait for [`Client::resume`].
     left: HashMap<String, Entry>,
 }
@@ -253,14 +253,19 @@ impl Client {
         while rest.peek().is_some() {
             let kept = rest.by_ref().take(BATCH_MAX).map(|transfer| self.begin_transfer(transfer));
             let kept = futures::future::join_all(kept).await;
-            let entries: Vec<_> = kept.iter().flatten().map(|drive| drive.entry().clone()).collect();
+            // What an earlier process left has to be asked about first.
+            let new = kept.iter().flatten().filter(|drive| drive.is_new());
+            let entries: Vec<_> = new.map(|drive| drive.entry().clone()).collect();
             let mut attempts = if entries.is_empty() { Vec::new() } else { self.first_round(&entries).await };
             attempts.reverse();
             // Nearly all are settled by now; the others are tried again one by one.
             let mut work: Vec<BoxFuture<'_, _>> = Vec::with_capacity(kept.len());
             for kept in kept {
                 work.push(match kept {
-                    Ok(drive) => carry_out(drive, attempts.pop(), transfer_of).boxed(),
+                    Ok(drive) => {
+                        let first = if drive.is_new() { attempts.pop() } else { None };
+                        carry_out(drive, first, transfer_of).boxed()
+                    }
                     Err(failure) => std::future::ready(Err(failure)).boxed(),
                 });
             }
@@ -292,7 +297,7 @@ impl Client {
     pub fn forget(&self, id: &str) -> bool {
         let was_there = self.lock().left.remove(id).is_some();
         if was_there {
-            self.outbox.remove(id);
+            self.outbox.remove_soon(id);
         }
         was_there
     }
@@ -309,13 +314,8 @@ impl Client {
         if !key::is_usable(&key) {
             return Err(Failure::KeyUnusable);
         }
-        if let Some(drive) = self.take_up(&key) {
-            // The same as an earlier process asked for goes on where that stopped.
-            let is_same = drive.entry().intent == intent;
-            return if is_same { Ok(drive) } else { Err(Failure::KeyInUse(key)) };
-        }
-        if !self.lock().driven.insert(key.clone()) {
-            return Err(Failure::KeyInUse(key));
+        if let Some(drive) = self.claim(&key, &intent)? {
+            return Ok(drive);
         }
         let made_at = self.clock.now();
         let give_up = self.options.give_up.and_then(|span| u64::try_from(span.as_millis()).ok());
@@ -324,11 +324,28 @@ impl Client {
         Drive::begin(self, entry).await
     }
 
+    /// Makes the key this call's. The same as an earlier process asked for goes on where that stopped.
+    fn claim(&self, key: &str, intent: &Intent) -> Result<Option<Drive<'_>>, Failure> {
+        let mut open = self.lock();
+        let other = open.driven.get(key).or(open.left.get(key).map(|entry| &entry.intent));
+        if other.is_some_and(|other| other != intent) {
+            return Err(Failure::KeyInUse(key.into()));
+        }
+        if open.driven.contains_key(key) {
+            // What that call does is done for this one as well, and may be applied yet.
+            return Err(Failure::Pending { id: key.into(), why: "another call for the same is under way".into() });
+        }
+        let entry = open.left.remove(key);
+        open.driven.insert(key.into(), intent.clone());
+        drop(open);
+        Ok(entry.map(|entry| Drive::resume(self, entry)))
+    }
+
     /// An entry that was left open, as one that a call works on.
     fn take_up(&self, id: &str) -> Option<Drive<'_>> {
         let mut open = self.lock();
         let entry = open.left.remove(id)?;
-        open.driven.insert(id.into());
+        open.driven.insert(id.into(), entry.intent.clone());
         drop(open);
         Some(Drive::resume(self, entry))
     }

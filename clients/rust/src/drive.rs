@@ -24,7 +24,10 @@ const REPLACED_MAX: u32 = 3;
 /// Whoever holds it works on the entry. Dropped without an outcome, it leaves the entry to be resumed.
 pub struct Drive<'a> {
     client: &'a Client,
+    /// As it is kept.
     entry: Option<Entry>,
+    /// Whether it is certain that the outbox has just this entry. Nothing is sent before.
+    is_kept: bool,
     /// Until when an attempt without an answer may be decided.
     doubt: Option<u64>,
     /// The same, without the last attempt.
@@ -47,17 +50,21 @@ enum Next {
 impl<'a> Drive<'a> {
     /// Keeps a new entry.
     pub async fn begin(client: &'a Client, entry: Entry) -> Result<Drive<'a>, Failure> {
-        let mut drive = Drive::new(client, entry, None);
-        drive.entry_mut().horizon = drive.deadline() + millis(HORIZON);
+        let horizon = client.clock.now() + millis(client.options.attempt + SLACK + HORIZON);
+        let mut drive = Drive::new(client, Entry { horizon, ..entry }, None);
         match client.outbox.put(drive.entry()).await {
-            Ok(()) => Ok(drive),
+            Ok(()) => {
+                drive.is_kept = true;
+                Ok(drive)
+            }
             Err(error) => {
                 let id = drive.entry().id.clone();
                 drive.settle_entry();
                 match error {
-                    OutboxError::Full(_) | OutboxError::InUse | OutboxError::Damaged { .. } => {
-                        Err(Failure::NotKept(error))
-                    }
+                    OutboxError::Full(_)
+                    | OutboxError::InUse
+                    | OutboxError::OtherAccount(_)
+                    | OutboxError::Damaged { .. } => Err(Failure::NotKept(error)),
                     // Nothing was sent, but if it is there after all, it will be when the outbox is opened again.
                     OutboxError::Io(_) | OutboxError::Failed => Err(Failure::Pending { id, why: error.to_string() }),
                 }
@@ -65,7 +72,8 @@ impl<'a> Drive<'a> {
         }
     }
 
-    /// Takes up one that was left open: whether anything was sent is not known.
+    /// Takes up one that was left open: whether anything was sent is not known, nor whether a change of it that could
+    /// not be written, or was dropped on its way, is in the outbox nevertheless.
     pub fn resume(client: &'a Client, entry: Entry) -> Drive<'a> {
         let horizon = entry.horizon;
         Drive::new(client, entry, Some(horizon))
@@ -76,31 +84,34 @@ impl<'a> Drive<'a> {
         let ends = Instant::now() + client.options.patience;
         let backoff = Backoff::new(min, max);
         let why = "it was not sent yet".into();
-        Drive { client, entry: Some(entry), doubt, doubt_before: doubt, backoff, ends, replaced: 0, why }
+        let (entry, is_kept, replaced) = (Some(entry), false, 0);
+        Drive { client, entry, is_kept, doubt, doubt_before: doubt, backoff, ends, replaced, why }
+    }
+
+    /// Whether it was kept just now, and nothing was sent for it before.
+    pub fn is_new(&self) -> bool {
+        self.is_kept && self.doubt.is_none()
     }
 
     pub fn entry(&self) -> &Entry {
         self.entry.as_ref().expect("it is only taken when the drive ends")
     }
 
-    fn entry_mut(&mut self) -> &mut Entry {
-        self.entry.as_mut().expect("it is only taken when the drive ends")
-    }
-
     /// Goes on until there is an outcome or patience ends. `first` is what an attempt made elsewhere came to.
     pub async fn run(mut self, first: Option<Attempt>) -> Result<Receipt, Failure> {
         let outcome = self.reach(first).await;
         match &outcome {
-            Ok(_) => self.end(),
-            Err(failure) if failure.is_certain() => self.end(),
-            Err(_) => {}
+            Ok(_) => self.client.outbox.remove_soon(&self.entry().id),
+            Err(failure) if failure.is_certain() => {
+                // What is still kept may be sent again after a crash, and be applied then: it is not refused yet.
+                if let Err(error) = self.client.outbox.remove(&self.entry().id).await {
+                    return Err(self.pending(format!("{failure}, but that could not be kept: {error}")));
+                }
+            }
+            Err(_) => return outcome,
         }
-        outcome
-    }
-
-    fn end(&mut self) {
-        self.client.outbox.remove(&self.entry().id);
         self.settle_entry();
+        outcome
     }
 
     fn settle_entry(&mut self) {
@@ -152,9 +163,11 @@ impl<'a> Drive<'a> {
     /// One attempt, with its deadline. What is unknown of it is in doubt until then.
     async fn attempt(&mut self) -> Result<Attempt, Failure> {
         let deadline = self.deadline();
-        if deadline > self.entry().horizon {
-            self.entry_mut().horizon = deadline + millis(HORIZON);
-            self.keep().await?;
+        let horizon = self.entry().horizon;
+        if deadline > horizon {
+            self.keep(Entry { horizon: deadline + millis(HORIZON), ..self.entry().clone() }).await?;
+        } else if !self.is_kept {
+            self.keep(self.entry().clone()).await?;
         }
         let pass = match &self.entry().intent {
             Intent::Gift { room, .. } => self.client.pass_of(*room),
@@ -199,8 +212,7 @@ impl<'a> Drive<'a> {
                     return Ok(Next::Done(receipt));
                 }
                 let now = self.client.clock.now();
-                self.entry_mut().key = key::mint(now);
-                self.keep().await?;
+                self.keep(Entry { key: key::mint(now), ..self.entry().clone() }).await?;
                 Ok(Next::Again)
             }
             Code::RoomPassInvalid if self.may_replace() => match &self.entry().intent {
@@ -271,7 +283,7 @@ impl<'a> Drive<'a> {
 
     /// A receipt under this key. Of something else, it proves that this can never be applied under it.
     fn ours(&mut self, receipt: Receipt) -> Option<Receipt> {
-        if self.entry().intent.is_told_by(&receipt) {
+        if self.entry().intent.is_told_by(self.entry().minted, &receipt) {
             return Some(receipt);
         }
         self.doubt = None;
@@ -282,10 +294,14 @@ impl<'a> Drive<'a> {
         self.entry().intent.lookup(&self.entry().key, final_after)
     }
 
-    async fn keep(&mut self) -> Result<(), Failure> {
-        let kept = self.client.outbox.put(self.entry()).await;
-        // It is kept as it was, with attempts that are told about there; it just cannot go on.
-        kept.map_err(|error| self.pending(error.to_string()))
+    /// Changes the entry when the change is kept. Until then, and if that fails, it is as it was, and nothing is sent.
+    async fn keep(&mut self, changed: Entry) -> Result<(), Failure> {
+        self.is_kept = false;
+        let kept = self.client.outbox.put(&changed).await;
+        kept.map_err(|error| self.pending(error.to_string()))?;
+        self.entry = Some(changed);
+        self.is_kept = true;
+        Ok(())
     }
 
     async fn pause(&mut self, retry_after: Option<Duration>) -> Result<(), Failure> {
@@ -357,3 +373,6 @@ const PASSES_MAX: usize = 1_000;
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

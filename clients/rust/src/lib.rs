@@ -10,7 +10,7 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use largesse_client::{Client, FileOutbox, Gift, Options};
 //!
-//! let outbox = FileOutbox::open("gifts.outbox")?;
+//! let outbox = FileOutbox::open("gifts.outbox", "3001 at pay.example.com")?;
 //! let client = Client::open(Options::new("https://pay.example.com", "the viewer's token"), outbox).await?;
 //! for settled in client.resume().await {
 //!     println!("{}: {:?}", settled.id, settled.outcome);

@@ -30,7 +30,7 @@ export class BrowserOutbox implements Outbox {
     locks = globalThis.navigator?.locks as LockManager | undefined,
   ): Promise<BrowserOutbox> {
     if (locks === undefined) throw new OutboxError('a browser outbox needs Web Locks, which pages over https have');
-    const outbox = new BrowserOutbox(`largesse/${name}/`, shelf, locks);
+    const outbox = new BrowserOutbox(`largesse/${encodeURIComponent(name)}/`, shelf, locks);
     outbox.#own = `${outbox.prefix}${crypto.getRandomValues(new Uint32Array(2)).join('-')}/`;
     if (!(await outbox.#hold(outbox.#own))) throw new OutboxError('this page cannot get a lock of its own');
     for (const part of new Set(outbox.#names().map((name) => partOf(name)))) {

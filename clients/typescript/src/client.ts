@@ -71,7 +71,7 @@ export class Client {
   readonly #options: Options;
   readonly #passes = new Map<string, string>();
   /** Entries of the outbox that a call is working on, and those that wait for `resume`. */
-  readonly #driven = new Set<string>();
+  readonly #driven = new Map<string, Intent>();
   readonly #left = new Map<string, Entry>();
   #lastMadeAt = 0;
 
@@ -106,22 +106,21 @@ export class Client {
 
   /** Sends a gift, and resolves when it is applied, or proven not to be, or patience ends. */
   async sendGift(gift: Gift): Promise<Outcome<GiftReceipt>> {
-    const { entry, isNew } = this.prepare(gift);
-    return (await this.#carryOut(entry, isNew)) as Outcome<GiftReceipt>;
+    const { room, event_id, ...body } = gift;
+    const intent: Intent = { kind: 'gift', room: String(room), body };
+    return (await this.#carryOut(intent, event_id ?? undefined)) as Outcome<GiftReceipt>;
   }
 
   /** Reports a payment. For services. */
   async recharge(recharge: Recharge): Promise<Outcome<RechargeReceipt>> {
     const id = await ofPayment(recharge.channel, recharge.transaction_id);
-    const { entry, isNew } = this.#begin({ kind: 'recharge', body: recharge }, id);
-    return (await this.#carryOut(entry, isNew)) as Outcome<RechargeReceipt>;
+    return (await this.#carryOut({ kind: 'recharge', body: recharge }, id)) as Outcome<RechargeReceipt>;
   }
 
   /** Carries out one transfer. For services. */
   async transfer(transfer: Transfer): Promise<Outcome<TransferReceipt>> {
     const { event_id, ...body } = transfer;
-    const { entry, isNew } = this.#begin({ kind: 'transfer', body }, event_id);
-    return (await this.#carryOut(entry, isNew)) as Outcome<TransferReceipt>;
+    return (await this.#carryOut({ kind: 'transfer', body }, event_id)) as Outcome<TransferReceipt>;
   }
 
   /**
@@ -233,7 +232,13 @@ export class Client {
   }
 
   /** Keeps an entry and works on it. */
-  async #carryOut(entry: Entry, isNew: boolean): Promise<Outcome> {
+  async #carryOut(intent: Intent, own: string | undefined): Promise<Outcome> {
+    const driven = own === undefined ? undefined : this.#driven.get(own);
+    if (own !== undefined && driven !== undefined && isSame(driven, intent)) {
+      // What that call does is done for this one as well, and may be applied yet.
+      return { outcome: 'pending', id: own, why: 'another call for the same is under way' };
+    }
+    const { entry, isNew } = this.#begin(intent, own);
     try {
       if (isNew) await this.keep(entry);
     } catch (error) {
@@ -255,14 +260,14 @@ export class Client {
     const key = own ?? mint(now);
     if (!isUsable(key)) throw new OutboxError('nothing was sent: a key is 1 to 128 printable ASCII characters');
     const before = this.#left.get(key);
-    if (before !== undefined && JSON.stringify(before.intent) === JSON.stringify(intent)) {
+    if (before !== undefined && isSame(before.intent, intent)) {
       return { entry: this.#takeUp(key)!, isNew: false };
     }
     if (before !== undefined || this.#driven.has(key)) {
       throw new OutboxError(`nothing was sent: the key ${key} is in use`);
     }
     this.#lastMadeAt = now;
-    this.#driven.add(key);
+    this.#driven.set(key, intent);
     const horizon = now + this.#tools.times.attempt + SLACK + HORIZON;
     const entry: Entry = { id: key, key, minted: own === undefined, intent, madeAt: now, horizon };
     if (this.#options.giveUpMs !== undefined) entry.giveUpAt = now + this.#options.giveUpMs;
@@ -273,7 +278,7 @@ export class Client {
     const entry = this.#left.get(id);
     if (entry !== undefined) {
       this.#left.delete(id);
-      this.#driven.add(id);
+      this.#driven.set(id, entry.intent);
     }
     return entry;
   }
@@ -321,6 +326,15 @@ export class Client {
 
 /** A clock that goes back further than this was wrong before. */
 const CLOCK_BACK_MS = 1_000;
+
+/** Whatever the order of the members. */
+function isSame(one: unknown, other: unknown): boolean {
+  if (typeof one !== 'object' || typeof other !== 'object' || one === null || other === null) return one === other;
+  const members = (of: object) => Object.entries(of).filter(([, value]) => value !== undefined);
+  const others = new Map(members(other));
+  const ours = members(one);
+  return ours.length === others.size && ours.every(([name, value]) => others.has(name) && isSame(value, others.get(name)));
+}
 
 function afterQuery(after: Schemas['Position'] | undefined): Record<string, unknown> {
   return after === undefined ? {} : { after: `${after.shard}:${after.seq}` };

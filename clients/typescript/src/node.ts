@@ -2,11 +2,12 @@
 
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type FileHandle, open, rename } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 
 import { type Entry, type Outbox, OutboxError, checkRoom, inOrder } from './outbox.js';
 
-type Line = { put: Entry } | { remove: string };
+/** The account is the first line, but in files from before there was one. */
+type Line = { put: Entry } | { remove: string } | { account: string };
 
 interface Waiting {
   line: Line;
@@ -31,15 +32,21 @@ export class FileOutbox implements Outbox {
 
   private constructor(
     private readonly path: string,
+    private readonly account: string,
     private file: FileHandle,
   ) {}
 
-  static async open(path: string): Promise<FileOutbox> {
+  /**
+   * `account`: who asks and where, in words of your own, such as the user's id and the server's address. A file of another
+   * account is not opened: its gifts would be paid by somebody else.
+   */
+  static async open(path: string, account: string): Promise<FileOutbox> {
+    path = resolve(path);
     lock(path);
     let file: FileHandle | undefined;
     try {
       file = await open(path, 'a+');
-      const outbox = new FileOutbox(path, file);
+      const outbox = new FileOutbox(path, account, file);
       await outbox.#read();
       return outbox;
     } catch (error) {
@@ -76,6 +83,7 @@ export class FileOutbox implements Outbox {
     // A line without its end was being written in a crash; nothing was sent for it.
     const whole = bytes.lastIndexOf(0x0a) + 1;
     const lines = bytes.subarray(0, whole).toString('utf8').split('\n').slice(0, -1);
+    let account: string | undefined;
     for (const [place, text] of lines.entries()) {
       let line: Line;
       try {
@@ -84,10 +92,15 @@ export class FileOutbox implements Outbox {
         throw new OutboxError(`the outbox is damaged in line ${place + 1}: ${String(error)}`);
       }
       if ('put' in line) this.#entries.set(line.put.id, line.put);
+      else if ('account' in line) account = line.account;
       else this.#entries.delete(line.remove);
+    }
+    if (account !== undefined && account !== this.account) {
+      throw new OutboxError(`the outbox is of account \`${account}\`, whose gifts another one would pay again`);
     }
     this.#lines = lines.length;
     await this.file.truncate(whole);
+    if (account === undefined) await this.file.appendFile(lineOf({ account: this.account }));
     await this.file.sync();
     await syncFolder(this.path);
   }
@@ -109,9 +122,9 @@ export class FileOutbox implements Outbox {
       try {
         // After a failed write or sync nobody can say what the disk has.
         if (this.#failed !== undefined) throw this.#failed;
-        await this.file.appendFile(batch.map(({ line }) => JSON.stringify(line) + '\n').join(''));
+        await this.file.appendFile(batch.map(({ line }) => lineOf(line)).join(''));
         this.#lines += batch.length;
-        if (batch.some(({ line }) => 'put' in line)) await this.file.datasync();
+        await this.file.datasync();
         if (this.#lines > DEAD_LINES_MIN + 2 * this.#entries.size) await this.#writeAnew();
         for (const { done } of batch) done();
       } catch (error) {
@@ -126,7 +139,7 @@ export class FileOutbox implements Outbox {
   async #writeAnew(): Promise<void> {
     const fresh = await open(`${this.path}.new`, 'w');
     const entries = inOrder(this.#entries.values());
-    await fresh.appendFile(entries.map((entry) => JSON.stringify({ put: entry }) + '\n').join(''));
+    await fresh.appendFile(lineOf({ account: this.account }) + entries.map((put) => lineOf({ put })).join(''));
     await fresh.sync();
     await rename(`${this.path}.new`, this.path);
     await syncFolder(this.path);
@@ -134,6 +147,10 @@ export class FileOutbox implements Outbox {
     this.file = fresh;
     this.#lines = entries.length;
   }
+}
+
+function lineOf(line: Line): string {
+  return JSON.stringify(line) + '\n';
 }
 
 /** A new name of a file is only safe when its folder is. */

@@ -26,14 +26,17 @@ export interface Entry {
   horizon: number;
 }
 
-/** Where open entries are kept. One client at a time uses one outbox. */
+/** Where open entries are kept. One client at a time uses one outbox, for one account. */
 export interface Outbox {
   /**
    * Keeps an entry, in the place of the one with the same id if there is one, all or nothing. It has to be safe from a
    * crash when this resolves: the request is sent right afterwards.
    */
   put(entry: Entry): Promise<void>;
-  /** Forgets an entry that is settled. This may be lost in a crash: then its first receipt is fetched again. */
+  /**
+   * Forgets an entry that is settled. It has to be safe from a crash when this resolves: a refusal is reported right
+   * afterwards, and one that was still kept would be sent again, and might be applied then.
+   */
   remove(id: string): Promise<void>;
   /** All that are kept, oldest first. */
   entries(): Promise<Entry[]>;

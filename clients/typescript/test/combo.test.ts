@@ -26,7 +26,7 @@ after(async () => {
 async function open(outbox: string): Promise<Client> {
   const options = { attemptMs: 1_000, backoffMinMs: 50, backoffMaxMs: 400, patienceMs: 10_000 };
   const bearer = server.token(viewer);
-  return Client.open({ url: proxy.url, bearer, outbox: await FileOutbox.open(join(server.folder, outbox)), ...options });
+  return Client.open({ url: proxy.url, bearer, outbox: await FileOutbox.open(join(server.folder, outbox), outbox), ...options });
 }
 
 async function fresh(coins: number): Promise<Client> {

@@ -48,7 +48,7 @@ test('every outbox gives back what was put into it, in order', async () => {
   const path = join(folder, 'order');
   const all: [string, Outbox][] = [
     ['memory', new MemoryOutbox()],
-    ['file', await FileOutbox.open(path)],
+    ['file', await FileOutbox.open(path, '2 at home')],
     ['browser', await BrowserOutbox.open('3001', shelf, locks)],
   ];
   for (const [name, outbox] of all) {
@@ -60,50 +60,50 @@ test('every outbox gives back what was put into it, in order', async () => {
     assert.deepEqual(await keys(outbox), ['a=a2', 'c=c'], name);
     await outbox.close();
   }
-  const again = await FileOutbox.open(path);
+  const again = await FileOutbox.open(path, '2 at home');
   assert.deepEqual(await keys(again), ['a=a2', 'c=c']);
   await again.close();
 });
 
 test('a torn end of the file is cut, and damage elsewhere is refused', async () => {
   const path = join(folder, 'torn');
-  const first = await FileOutbox.open(path);
+  const first = await FileOutbox.open(path, '2 at home');
   await first.put(entry('a', 1));
   await first.close();
   const good = readFileSync(path);
   for (let torn = 1; torn < good.length; torn += 7) {
     writeFileSync(path, Buffer.concat([good, good.subarray(0, torn)]));
-    const outbox = await FileOutbox.open(path);
+    const outbox = await FileOutbox.open(path, '2 at home');
     assert.deepEqual(await keys(outbox), ['a=a']);
     await outbox.put(entry('b', 2));
     await outbox.close();
-    const again = await FileOutbox.open(path);
+    const again = await FileOutbox.open(path, '2 at home');
     assert.deepEqual(await keys(again), ['a=a', 'b=b']);
     await again.close();
   }
   writeFileSync(path, Buffer.concat([Buffer.from('{"put"\n'), good]));
-  await assert.rejects(FileOutbox.open(path), OutboxError);
+  await assert.rejects(FileOutbox.open(path, '2 at home'), OutboxError);
 });
 
 test('a file is for one process, and the file of a process that was killed is free', async () => {
   const path = join(folder, 'mine');
-  const outbox = await FileOutbox.open(path);
-  await assert.rejects(FileOutbox.open(path), /in use by this process/);
+  const outbox = await FileOutbox.open(path, '2 at home');
+  await assert.rejects(FileOutbox.open(path, '2 at home'), /in use by this process/);
   const module = new URL('../src/node.js', import.meta.url).href;
   const script = (then: string) =>
     `const { FileOutbox } = await import(${JSON.stringify(module)});
-     await FileOutbox.open(${JSON.stringify(path)}).then(() => { ${then} }, (error) => console.log(error.message));`;
+     await FileOutbox.open(${JSON.stringify(path)}, '2 at home').then(() => { ${then} }, (error) => console.log(error.message));`;
   const run = (then: string) => spawnSync(process.execPath, ['--input-type=module', '-e', script(then)]);
   assert.match(run('').stdout.toString(), new RegExp(`in use by process ${process.pid}`));
   await outbox.close();
   assert.equal(run('process.kill(process.pid, "SIGKILL")').signal, 'SIGKILL');
-  const after = await FileOutbox.open(path);
+  const after = await FileOutbox.open(path, '2 at home');
   await after.close();
 });
 
 test('the file stays small', async () => {
   const path = join(folder, 'small');
-  const outbox = await FileOutbox.open(path);
+  const outbox = await FileOutbox.open(path, '2 at home');
   await outbox.put(entry('stays', 0));
   for (let round = 0; round < 30; round++) {
     const ids = [...Array(100).keys()].map((number) => `${round}-${number}`);
@@ -113,7 +113,7 @@ test('the file stays small', async () => {
   await outbox.close();
   const lines = readFileSync(path, 'utf8').split('\n').length;
   assert.ok(lines < 4_500, `${lines} lines`);
-  const again = await FileOutbox.open(path);
+  const again = await FileOutbox.open(path, '2 at home');
   assert.deepEqual(await keys(again), ['stays=stays']);
   await again.close();
 });

@@ -85,7 +85,7 @@ class Run {
     this.#client = await Client.open({
       url: proxy.url,
       bearer: this.#token,
-      outbox: await FileOutbox.open(this.#outbox),
+      outbox: await FileOutbox.open(this.#outbox, String(this.viewer)),
       attemptMs: 1_000,
       patienceMs: patience_ms,
       backoffMinMs: 50,
@@ -136,10 +136,10 @@ class Run {
   async #expect(expected: NonNullable<Step['expect']>): Promise<void> {
     const kept = new Set<string>();
     for (const line of readFileSync(this.#outbox, 'utf8').split('\n').slice(0, -1)) {
-      const { put, remove } = JSON.parse(line) as { put?: { id: string }; remove?: string };
+      const { put, remove, account } = JSON.parse(line) as { put?: { id: string }; remove?: string; account?: string };
       if (put !== undefined) kept.add(put.id);
       else if (remove !== undefined) kept.delete(remove);
-      else assert.fail(line);
+      else assert.equal(typeof account, 'string', line);
     }
     const applied = (await server.sent(this.viewer)).length;
     const coins = await server.coins(this.viewer);

@@ -8,7 +8,7 @@ use crate::harness::{Launch, Scratch, root};
 
 #[rustfmt::skip]
 async fn example(folder: &Path, url: &str, token: &str) -> Result<(), Box<dyn std::error::Error>> {
-    let outbox = FileOutbox::open(folder.join("gifts.outbox"))?;
+    let outbox = FileOutbox::open(folder.join("gifts.outbox"), "3001 at pay.example.com")?;
     let client = Client::open(Options::new(url, token), outbox).await?;
 
     // What an earlier run left open. Nothing of it is sent under another key.

@@ -68,7 +68,7 @@ impl World {
         options.attempt = Duration::from_secs(3);
         options.patience = Duration::from_secs(4);
         options.backoff = (Duration::from_millis(20), Duration::from_millis(500));
-        let outbox = FileOutbox::open(self.folder.join(name)).unwrap();
+        let outbox = FileOutbox::open(self.folder.join(name), name).unwrap();
         Arc::new(Client::open(options, outbox).await.unwrap())
     }
 

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use serde::{Deserialize, Serialize};
@@ -21,12 +22,28 @@ const DEAD_LINES_MIN: usize = 4_096;
 /// the same time share a sync. A lock file beside it keeps a second process out.
 pub struct FileOutbox {
     requests: Option<mpsc::Sender<Request>>,
+    overflow: Arc<Overflow>,
     writer: Option<JoinHandle<()>>,
+}
+
+/// Entries to be removed soon for which the queue had no place.
+#[derive(Default)]
+struct Overflow(Mutex<Vec<String>>);
+
+impl Overflow {
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.lock())
+    }
 }
 
 enum Request {
     Put(Entry, Reply<()>),
-    Remove(String),
+    Remove(String, Reply<()>),
+    RemoveSoon(String),
     Entries(Reply<Vec<Entry>>),
 }
 
@@ -37,20 +54,26 @@ type Reply<T> = oneshot::Sender<Result<T, OutboxError>>;
 enum Line {
     Put(Entry),
     Remove(String),
+    /// Whose entries they are; the first line, but in files from before there was one.
+    Account(String),
 }
 
 impl FileOutbox {
-    /// Opens the file, or makes it, and reads what was left open.
-    pub fn open(path: impl AsRef<Path>) -> Result<FileOutbox, OutboxError> {
-        let mut journal = Journal::open(path.as_ref())?;
+    /// Opens the file, or makes it, and reads what was left open. `account`: who asks and where, in words of your own,
+    /// such as the user's id and the server's address. A file of another account is not opened.
+    pub fn open(path: impl AsRef<Path>, account: &str) -> Result<FileOutbox, OutboxError> {
+        let mut journal = Journal::open(path.as_ref(), account)?;
         let (requests, mut waiting) = mpsc::channel(WAITING_MAX);
+        let overflow = Arc::new(Overflow::default());
+        let removed = Arc::clone(&overflow);
         let writer = std::thread::Builder::new().name("outbox".into()).spawn(move || {
             let mut batch = Vec::with_capacity(BATCH_MAX);
             while waiting.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
-                journal.serve(batch.drain(..));
+                journal.serve(removed.take(), batch.drain(..));
             }
+            journal.serve(removed.take(), std::iter::empty());
         })?;
-        Ok(FileOutbox { requests: Some(requests), writer: Some(writer) })
+        Ok(FileOutbox { requests: Some(requests), overflow, writer: Some(writer) })
     }
 
     fn ask<'a, T: Send + 'a>(&'a self, request: impl FnOnce(Reply<T>) -> Request + Send + 'a) -> Soon<'a, T> {
@@ -65,13 +88,20 @@ impl FileOutbox {
 
 impl Outbox for FileOutbox {
     fn put<'a>(&'a self, entry: &'a Entry) -> Soon<'a, ()> {
+        // What comes in the place of an entry is not removed for that one's sake.
+        self.overflow.lock().retain(|id| *id != entry.id);
         self.ask(|reply| Request::Put(entry.clone(), reply))
     }
 
-    fn remove(&self, id: &str) {
-        if let Some(requests) = &self.requests {
-            // Where there is no place for it right now, it is found settled when it is resumed.
-            let _harmless = requests.try_send(Request::Remove(id.into()));
+    fn remove<'a>(&'a self, id: &'a str) -> Soon<'a, ()> {
+        self.ask(|reply| Request::Remove(id.into(), reply))
+    }
+
+    fn remove_soon(&self, id: &str) {
+        let Some(requests) = &self.requests else { return };
+        if requests.try_send(Request::RemoveSoon(id.into())).is_err() {
+            // The writer has a full queue before it, and looks here before it takes from that again.
+            self.overflow.lock().push(id.into());
         }
     }
 
@@ -95,6 +125,7 @@ impl Drop for FileOutbox {
 struct Journal {
     path: PathBuf,
     file: BufWriter<File>,
+    account: String,
     kept: Kept,
     lines: usize,
     /// After a failed write or sync nobody can say what the disk has.
@@ -103,7 +134,7 @@ struct Journal {
 }
 
 impl Journal {
-    fn open(path: &Path) -> Result<Journal, OutboxError> {
+    fn open(path: &Path, account: &str) -> Result<Journal, OutboxError> {
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(beside(path, "lock"))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -111,19 +142,26 @@ impl Journal {
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
         let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
-        let (kept, lines, whole) = read(&file)?;
+        let Found { kept, account: whose, lines, whole } = read(&file)?;
+        let is_new = whose.is_none();
+        if let Some(other) = whose.filter(|whose| whose != account) {
+            return Err(OutboxError::OtherAccount(other));
+        }
         // A line without its end was being written in a crash; nothing was sent for it.
         file.set_len(whole)?;
         file.seek(SeekFrom::End(0))?;
+        if is_new {
+            file.write_all(&line(&Line::Account(account.into()))?)?;
+        }
         file.sync_all()?;
         sync_folder(path)?;
-        let file = BufWriter::new(file);
-        Ok(Journal { path: path.into(), file, kept, lines, has_failed: false, _lock: lock })
+        let (file, account) = (BufWriter::new(file), account.into());
+        Ok(Journal { path: path.into(), file, account, kept, lines, has_failed: false, _lock: lock })
     }
 
-    fn serve(&mut self, batch: impl Iterator<Item = Request>) {
+    fn serve(&mut self, removed: Vec<String>, batch: impl Iterator<Item = Request>) {
         let mut written = Vec::new();
-        let mut needs_sync = false;
+        removed.into_iter().for_each(|id| self.remove(id));
         for request in batch {
             match request {
                 Request::Entries(reply) => {
@@ -132,19 +170,20 @@ impl Journal {
                 }
                 Request::Put(entry, reply) => match self.kept.has_room_for(&entry.id) {
                     Ok(()) => {
-                        needs_sync = true;
                         self.write(&Line::Put(entry.clone()));
                         self.kept.put(entry);
                         written.push(reply);
                     }
                     Err(full) => drop(reply.send(Err(full))),
                 },
-                Request::Remove(id) => {
-                    self.kept.remove(&id);
-                    self.write(&Line::Remove(id));
+                Request::Remove(id, reply) => {
+                    self.remove(id);
+                    written.push(reply);
                 }
+                Request::RemoveSoon(id) => self.remove(id),
             }
         }
+        let needs_sync = !written.is_empty();
         let done = self.file.flush().and_then(|()| if needs_sync { self.file.get_ref().sync_data() } else { Ok(()) });
         self.has_failed |= done.is_err();
         if !self.has_failed && self.lines > DEAD_LINES_MIN + 2 * self.kept.len() {
@@ -155,9 +194,13 @@ impl Journal {
         }
     }
 
-    fn write(&mut self, line: &Line) {
-        let written = serde_json::to_writer(&mut self.file, line).map_err(io::Error::from);
-        self.has_failed |= written.and_then(|()| self.file.write_all(b"\n")).is_err();
+    fn remove(&mut self, id: String) {
+        self.kept.remove(&id);
+        self.write(&Line::Remove(id));
+    }
+
+    fn write(&mut self, change: &Line) {
+        self.has_failed |= line(change).and_then(|line| self.file.write_all(&line)).is_err();
         self.lines += 1;
     }
 
@@ -169,9 +212,9 @@ impl Journal {
     fn write_anew(&mut self) -> io::Result<()> {
         let fresh = beside(&self.path, "new");
         let mut file = BufWriter::new(File::create(&fresh)?);
+        file.write_all(&line(&Line::Account(self.account.clone()))?)?;
         for entry in self.kept.all() {
-            serde_json::to_writer(&mut file, &Line::Put(entry.clone()))?;
-            file.write_all(b"\n")?;
+            file.write_all(&line(&Line::Put(entry.clone()))?)?;
         }
         file.flush()?;
         file.get_ref().sync_all()?;
@@ -183,24 +226,39 @@ impl Journal {
     }
 }
 
-/// What is open, how many lines say so, and where the last whole one ends.
-fn read(file: &File) -> Result<(Kept, usize, u64), OutboxError> {
+fn line(change: &Line) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(change)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// What is open and whose it is, how many lines say so, and where the last whole one ends.
+#[derive(Default)]
+struct Found {
+    kept: Kept,
+    account: Option<String>,
+    lines: usize,
+    whole: u64,
+}
+
+fn read(file: &File) -> Result<Found, OutboxError> {
     let mut reader = BufReader::new(file);
-    let (mut kept, mut lines, mut whole) = (Kept::default(), 0, 0);
+    let mut found = Found::default();
     let mut line = Vec::new();
     loop {
         line.clear();
         let bytes = reader.read_until(b'\n', &mut line)?;
         if line.last() != Some(&b'\n') {
-            return Ok((kept, lines, whole));
+            return Ok(found);
         }
-        lines += 1;
+        found.lines += 1;
         match serde_json::from_slice(&line) {
-            Ok(Line::Put(entry)) => kept.put(entry),
-            Ok(Line::Remove(id)) => kept.remove(&id),
-            Err(error) => return Err(OutboxError::Damaged { line: lines, why: error.to_string() }),
+            Ok(Line::Put(entry)) => found.kept.put(entry),
+            Ok(Line::Remove(id)) => found.kept.remove(&id),
+            Ok(Line::Account(account)) => found.account = Some(account),
+            Err(error) => return Err(OutboxError::Damaged { line: found.lines, why: error.to_string() }),
         }
-        whole += bytes as u64;
+        found.whole += bytes as u64;
     }
 }
 
@@ -238,16 +296,16 @@ mod tests {
     async fn what_was_put_is_there_again_in_its_order() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("outbox");
-        let outbox = FileOutbox::open(&path).unwrap();
+        let outbox = FileOutbox::open(&path, "2 at home").unwrap();
         for id in ["a", "b", "c"] {
             outbox.put(&entry(id)).await.unwrap();
         }
-        outbox.remove("b");
+        outbox.remove("b").await.unwrap();
         // Another key in the place of the first.
         outbox.put(&Entry { key: "a2".into(), ..entry("a") }).await.unwrap();
-        assert!(matches!(FileOutbox::open(&path), Err(OutboxError::InUse)));
+        assert!(matches!(FileOutbox::open(&path, "2 at home"), Err(OutboxError::InUse)));
         drop(outbox);
-        let outbox = FileOutbox::open(&path).unwrap();
+        let outbox = FileOutbox::open(&path, "2 at home").unwrap();
         assert_eq!(ids(&outbox).await, ["a=a2", "c=c"]);
     }
 
@@ -255,27 +313,41 @@ mod tests {
     async fn a_torn_end_is_cut_and_damage_elsewhere_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("outbox");
-        let outbox = FileOutbox::open(&path).unwrap();
+        let outbox = FileOutbox::open(&path, "2 at home").unwrap();
         outbox.put(&entry("a")).await.unwrap();
         drop(outbox);
         let good = std::fs::read(&path).unwrap();
         for torn in 1..good.len() {
             std::fs::write(&path, [&good[..], &good[..torn]].concat()).unwrap();
-            let outbox = FileOutbox::open(&path).unwrap();
+            let outbox = FileOutbox::open(&path, "2 at home").unwrap();
             assert_eq!(ids(&outbox).await, ["a=a"], "cut after {torn}");
             outbox.put(&entry("b")).await.unwrap();
             drop(outbox);
-            assert_eq!(ids(&FileOutbox::open(&path).unwrap()).await, ["a=a", "b=b"]);
+            assert_eq!(ids(&FileOutbox::open(&path, "2 at home").unwrap()).await, ["a=a", "b=b"]);
         }
         std::fs::write(&path, [&b"{\"put\"\n"[..], &good].concat()).unwrap();
-        assert!(matches!(FileOutbox::open(&path), Err(OutboxError::Damaged { line: 1, .. })));
+        assert!(matches!(FileOutbox::open(&path, "2 at home"), Err(OutboxError::Damaged { line: 1, .. })));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn removals_that_find_the_queue_full_are_not_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("outbox");
+        let outbox = FileOutbox::open(&path, "2 at home").unwrap();
+        let entries: Vec<_> = (0..4 * WAITING_MAX).map(|number| entry(&number.to_string())).collect();
+        futures::future::join_all(entries.iter().map(|entry| outbox.put(entry))).await;
+        entries.iter().for_each(|entry| outbox.remove_soon(&entry.id));
+        // It comes after its removal, and stays.
+        outbox.put(&entries[4 * WAITING_MAX - 1]).await.unwrap();
+        drop(outbox);
+        assert_eq!(ids(&FileOutbox::open(&path, "2 at home").unwrap()).await, ["4095=4095"]);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn many_at_once_share_syncs_and_the_file_stays_small() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("outbox");
-        let outbox = std::sync::Arc::new(FileOutbox::open(&path).unwrap());
+        let outbox = std::sync::Arc::new(FileOutbox::open(&path, "2 at home").unwrap());
         let tasks: Vec<_> = (0..50)
             .map(|task| {
                 let outbox = std::sync::Arc::clone(&outbox);
@@ -283,7 +355,7 @@ mod tests {
                     for number in 0..60 {
                         let id = format!("{task}-{number}");
                         outbox.put(&entry(&id)).await.unwrap();
-                        outbox.remove(&id);
+                        outbox.remove_soon(&id);
                     }
                     outbox.put(&entry(&format!("{task}"))).await.unwrap();
                 })
@@ -295,6 +367,6 @@ mod tests {
         drop(outbox);
         let lines = std::fs::read_to_string(&path).unwrap().lines().count();
         assert!(lines <= DEAD_LINES_MIN + 200, "{lines} lines");
-        assert_eq!(ids(&FileOutbox::open(&path).unwrap()).await.len(), 50);
+        assert_eq!(ids(&FileOutbox::open(&path, "2 at home").unwrap()).await.len(), 50);
     }
 }

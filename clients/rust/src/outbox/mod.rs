@@ -16,15 +16,20 @@ pub mod file;
 /// What an outbox answers with; boxed, so that a client can hold any outbox.
 pub type Soon<'a, T> = Pin<Box<dyn Future<Output = Result<T, OutboxError>> + Send + 'a>>;
 
-/// Where open entries are kept. One client at a time uses one outbox.
+/// Where open entries are kept. One client at a time uses one outbox, for one account. What it is told takes effect in
+/// the order in which it was told, also where a call is dropped before it is answered.
 pub trait Outbox: Send + Sync + 'static {
     /// Keeps an entry, in the place of the one with the same id if there is one, all or nothing. It has to be safe from a
     /// crash before this returns: the request is sent right afterwards.
     fn put<'a>(&'a self, entry: &'a Entry) -> Soon<'a, ()>;
 
-    /// Forgets an entry that is settled, soon and without waiting: between this and telling the caller nothing may come
-    /// in between. It may be lost, and then the first receipt is fetched again.
-    fn remove(&self, id: &str);
+    /// Forgets an entry of which nothing was applied. It has to be safe from a crash before this returns: the refusal is
+    /// reported right afterwards, and one that was still kept would be sent again, and might be applied then.
+    fn remove<'a>(&'a self, id: &'a str) -> Soon<'a, ()>;
+
+    /// Forgets an entry that was applied, soon and without waiting: between this and telling the caller nothing may come
+    /// in between. It may be lost in a crash, and then the first receipt is fetched again.
+    fn remove_soon(&self, id: &str);
 
     /// All that are kept, oldest first.
     fn entries(&self) -> Soon<'_, Vec<Entry>>;
@@ -38,6 +43,10 @@ pub enum OutboxError {
     Damaged { line: usize, why: String },
     #[error("the outbox is in use by another process")]
     InUse,
+    #[error(
+        "the outbox is of account `{0}`: with another one that account's gifts would be paid again, by somebody else"
+    )]
+    OtherAccount(String),
     #[error("the outbox is full: {0} entries are open")]
     Full(usize),
     #[error("the outbox could not write earlier, and what it holds on the disk is not certain; open it again")]
@@ -107,9 +116,12 @@ impl Intent {
         }
     }
 
-    /// Whether a receipt found under the key is of this, and not of something else that used the same key.
-    pub(crate) fn is_told_by(&self, receipt: &Receipt) -> bool {
+    /// Whether a receipt found under the key is of this, and not of something else that used the same key. Names of
+    /// assets are not compared: they are the catalog's, which may have got others since. A key that the client made is
+    /// used for nothing else, so that any receipt of the kind is of this.
+    pub(crate) fn is_told_by(&self, minted: bool, receipt: &Receipt) -> bool {
         match (self, receipt) {
+            (Intent::Gift { .. }, Receipt::Gift(_)) | (Intent::Transfer { .. }, Receipt::Transfer(_)) if minted => true,
             (Intent::Gift { room, body, .. }, Receipt::Gift(gift)) => {
                 let to: Value = gift.to.iter().map(u64::to_string).collect();
                 let combo: Value = gift.combo.map_or(Value::Null, |combo| combo.to_string().into());
@@ -118,17 +130,15 @@ impl Intent {
                     && [&body["to"], &body["combo_id"]] == [&to, &combo]
             }
             (Intent::Recharge { user, body }, Receipt::Recharge(recharge)) => {
-                let said = [&body["asset"], &body["amount"]];
-                recharge.user_id == *user && said == [&json!(recharge.asset), &json!(recharge.amount)]
+                recharge.user_id == *user && body["amount"] == json!(recharge.amount)
             }
             (Intent::Transfer { user, body }, Receipt::Transfer(transfer)) => {
-                let debits: Value =
-                    transfer.debits.iter().map(|it| json!({"asset": it.asset, "amount": it.amount})).collect();
-                let credits = transfer.credits.iter();
-                let credits: Value = credits
-                    .map(|it| json!({"user_id": it.user_id.to_string(), "asset": it.asset, "amount": it.amount}))
-                    .collect();
-                transfer.user_id == *user && [&body["debits"], &body["credits"]] == [&debits, &credits]
+                let asked = |side: &str| body[side].as_array().map(Vec::as_slice).unwrap_or_default().iter();
+                let debits = asked("debits").map(|it| it["amount"].clone());
+                let credits = asked("credits").map(|it| (it["user_id"].clone(), it["amount"].clone()));
+                transfer.user_id == *user
+                    && debits.eq(transfer.debits.iter().map(|it| json!(it.amount)))
+                    && credits.eq(transfer.credits.iter().map(|it| (json!(it.user_id.to_string()), json!(it.amount))))
             }
             (Intent::Gift { .. } | Intent::Recharge { .. } | Intent::Transfer { .. }, _) => false,
         }
@@ -188,12 +198,41 @@ impl Outbox for MemoryOutbox {
         Box::pin(std::future::ready(room))
     }
 
-    fn remove(&self, id: &str) {
+    fn remove<'a>(&'a self, id: &'a str) -> Soon<'a, ()> {
+        self.remove_soon(id);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn remove_soon(&self, id: &str) {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
     fn entries(&self) -> Soon<'_, Vec<Entry>> {
         let entries = self.kept.lock().unwrap_or_else(PoisonError::into_inner).all().cloned().collect();
         Box::pin(std::future::ready(Ok(entries)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_is_known_also_when_its_asset_has_another_name_by_now() {
+        let at = json!({"position": {"shard": 1, "seq": 1}, "at": "now", "replayed": true, "event_id": "a"});
+        let receipt = |more: Value| -> Receipt {
+            let mut all = at.clone();
+            all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            serde_json::from_value(all).unwrap()
+        };
+        let of = |amount: u64| receipt(json!({"user_id": "7", "asset": "gold", "amount": amount, "balance_after": 9}));
+        let recharge = Intent::Recharge { user: 7, body: json!({"asset": "coin", "amount": 5}) };
+        assert!(recharge.is_told_by(false, &of(5)) && !recharge.is_told_by(false, &of(6)));
+        let change = |amount: u64| json!([{"user_id": "7", "asset": "gold", "amount": amount}]);
+        let moved = |amount: u64| receipt(json!({"user_id": "7", "debits": change(amount), "credits": change(amount)}));
+        let asked = json!([{"user_id": "7", "asset": "coin", "amount": 5}]);
+        let transfer = Intent::Transfer { user: 7, body: json!({"debits": asked, "credits": asked}) };
+        assert!(transfer.is_told_by(false, &moved(5)) && !transfer.is_told_by(false, &moved(6)));
+        assert!(transfer.is_told_by(true, &moved(6)) && !transfer.is_told_by(true, &of(5)));
     }
 }
