@@ -13,10 +13,10 @@ use crate::values::span;
 pub struct EventsConfig {
     /// Whether events are published. Default: false.
     pub enabled: bool,
-    /// The topic they go to. Default: `<ledger>.events`.
+    /// The topic they go to; `<ledger>.events` where none is named. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
-    /// The brokers that take them, each `host:port`. Default: those of log.kafka.
+    /// The brokers that take them, each `host:port`; those of log.kafka where none is named. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub brokers: Option<Vec<String>>,
     /// Partitions that the topic is made with; one that is there keeps its own. Default: 16.
