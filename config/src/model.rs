@@ -235,7 +235,7 @@ pub struct HttpConfig {
     /// How much longer its answer may take before the caller is told `outcome_unknown`. Default: 3 s.
     #[serde(with = "span")]
     pub answer_patience: Duration,
-    /// How long a read waits for what it was asked to wait for. Default: 1 s.
+    /// How long a read waits for what it was asked to wait for. Default: 3 s.
     #[serde(with = "span")]
     pub read_patience: Duration,
     /// Origins of web pages that may call, such as "https://app.example.com". Default: [].
@@ -258,7 +258,7 @@ impl Default for HttpConfig {
             catalog_bytes_max: ByteSize::mib(8),
             deadline: Duration::from_secs(2),
             answer_patience: Duration::from_secs(3),
-            read_patience: Duration::from_secs(1),
+            read_patience: Duration::from_secs(3),
             origins: Vec::new(),
             stop_notice: Duration::from_millis(250),
             stop_patience: Duration::from_secs(10),
