@@ -34,9 +34,11 @@ pub struct Holds {
 
 #[derive(Clone, Copy, Debug)]
 struct Hold {
-    /// Everything before is published.
-    published: Position,
-    /// When the oldest event after it happened; `None` when there was none.
+    /// Whether this process publishes it.
+    is_ours: bool,
+    /// Everything before is published. Unless somebody remembers where publishing stands, nothing could name what was cut.
+    published: Option<Position>,
+    /// When the oldest event after it happened, or at the latest; `None` when there was none.
     oldest: Option<Time>,
     /// What the flusher gave up.
     wanted: Position,
@@ -58,9 +60,20 @@ impl Holds {
         {
             let mut shards = self.lock();
             let hold = self.of(&mut shards, shard);
-            (hold.published, hold.oldest) = (published, oldest);
+            (hold.published, hold.oldest) = (Some(published), oldest);
         }
         self.pass_on().await
+    }
+
+    /// Publishing goes on here; nothing was published meanwhile, so what waits is as old as it was.
+    pub async fn resume(&self, shard: ShardId, published: Position) -> Result<(), LogError> {
+        self.of(&mut self.lock(), shard).published = Some(published);
+        self.pass_on().await
+    }
+
+    /// Nobody says how far it was published, but from here on it can be named what was not.
+    pub fn remember(&self, shard: ShardId, begun: Position) {
+        self.of(&mut self.lock(), shard).published.get_or_insert(begun);
     }
 
     /// This process publishes the shard from now on, though it cannot say yet from where.
@@ -68,12 +81,20 @@ impl Holds {
         let now = self.clock.now();
         let mut shards = self.lock();
         let hold = self.of(&mut shards, shard);
-        hold.oldest = hold.oldest.or(Some(now));
+        (hold.is_ours, hold.oldest) = (true, hold.oldest.or(Some(now)));
     }
 
-    /// Another process publishes it, and its hold counts: here nothing is given up meanwhile.
+    /// Another process publishes it, and its hold counts: here nothing is given up meanwhile. What is old when it comes
+    /// back is not known, since the other may have published all of it.
     pub fn end(&self, shard: ShardId) {
-        self.of(&mut self.lock(), shard).oldest = None;
+        let mut shards = self.lock();
+        let hold = self.of(&mut shards, shard);
+        (hold.is_ours, hold.oldest) = (false, None);
+    }
+
+    /// Whether this process publishes it now.
+    pub fn is_ours(&self, shard: ShardId) -> bool {
+        self.lock().get(&shard).is_some_and(|hold| hold.is_ours)
     }
 
     /// How old the oldest unpublished event of a shard is.
@@ -102,16 +123,17 @@ impl Holds {
         let mut cuts = Vec::new();
         for (shard, hold) in self.lock().iter_mut() {
             let is_old = hold.oldest.is_some_and(|oldest| self.since(oldest) > self.age_max);
-            let lets_go = (is_old || is_tight) && hold.published < hold.wanted;
+            let published = hold.published.unwrap_or(Position::START);
+            let lets_go = (is_old || is_tight) && hold.published.is_some_and(|published| published < hold.wanted);
             if lets_go && !hold.is_let_go {
                 tracing::warn!(
-                    %shard, published = %hold.published, wanted = %hold.wanted, is_old,
+                    %shard, %published, wanted = %hold.wanted, is_old,
                     "unpublished events have held the log for long enough; it is cut, and a dead letter will name them"
                 );
                 metrics::counter!("largesse_events_let_go_total").increment(1);
             }
             hold.is_let_go = lets_go;
-            let cut = if lets_go { hold.wanted } else { hold.wanted.min(hold.published) };
+            let cut = if lets_go { hold.wanted } else { hold.wanted.min(published) };
             if cut > hold.cut {
                 hold.cut = cut;
                 cuts.push((*shard, cut));
@@ -126,7 +148,8 @@ impl Holds {
     /// Until it is known how far a shard was published, nothing of it is given up.
     fn of<'a>(&self, shards: &'a mut BTreeMap<ShardId, Hold>, shard: ShardId) -> &'a mut Hold {
         shards.entry(shard).or_insert(Hold {
-            published: Position::START,
+            is_ours: false,
+            published: None,
             oldest: None,
             wanted: Position::START,
             cut: Position::START,
@@ -288,6 +311,10 @@ mod tests {
             futures::executor::block_on(self.holds.advance(SHARD, Position(position), oldest)).unwrap();
         }
 
+        fn resumed(&self, position: u64) {
+            futures::executor::block_on(self.holds.resume(SHARD, Position(position))).unwrap();
+        }
+
         fn cut(&self, shard: ShardId) -> u64 {
             self.cuts.cuts.lock().unwrap().get(&shard).map_or(0, |position| position.get())
         }
@@ -313,6 +340,7 @@ mod tests {
         let world = World::new();
         world.holds.begin(SHARD);
         world.flushed(SHARD, 50);
+        world.resumed(0);
         world.clock.0.store(1_060_000, Ordering::Relaxed);
         world.flushed(SHARD, 60);
         assert_eq!(world.cut(SHARD), 0, "a minute is not more than a minute");
@@ -326,6 +354,36 @@ mod tests {
         // Whoever flushes lets go for all shards.
         world.flushed(ShardId::wallet(1), 1);
         assert_eq!(world.cut(SHARD), 90);
+    }
+
+    #[test]
+    fn nothing_is_let_go_while_nobody_could_name_it() {
+        let world = World::new();
+        world.holds.begin(SHARD);
+        world.clock.0.store(9_000_000, Ordering::Relaxed);
+        world.cuts.used.store(51, Ordering::Relaxed);
+        world.flushed(SHARD, 50);
+        assert_eq!(world.cut(SHARD), 0, "from where on it is unpublished is not known yet");
+        world.resumed(20);
+        assert_eq!(world.cut(SHARD), 50);
+    }
+
+    /// Positions that can be read and not written, say: each attempt goes on where the last did, and nothing gets out.
+    #[test]
+    fn beginning_again_makes_nothing_younger() {
+        let world = World::new();
+        world.holds.begin(SHARD);
+        world.resumed(10);
+        world.clock.0.store(1_060_001, Ordering::Relaxed);
+        world.flushed(SHARD, 40);
+        assert_eq!(world.cut(SHARD), 40);
+        world.holds.begin(SHARD);
+        world.resumed(40);
+        world.flushed(SHARD, 70);
+        assert_eq!(world.cut(SHARD), 70, "it lets go as it did");
+        world.published(70, None);
+        world.flushed(SHARD, 90);
+        assert_eq!(world.cut(SHARD), 70, "once something got out it holds again");
     }
 
     #[test]

@@ -26,7 +26,7 @@ use tokio::sync::{Notify, watch};
 
 pub use self::hold::{HeldLogs, Holds};
 use self::positions::Positions;
-use self::publisher::{Failed, Publisher};
+use self::publisher::{Failed, Known, Publisher};
 pub use self::redrive::{Attempt, attempt, settle};
 pub use self::wire::{Sent, Wire};
 use crate::letters::{Content, Entry, Letter, LetterLog, LettersError, Origin, Reason};
@@ -205,7 +205,7 @@ async fn publish_all(
     let mut tasks = tokio::task::JoinSet::new();
     for (shard, health) in healths.into_iter().filter(|(shard, _)| shard.kind == ShardKind::Wallet) {
         let (log, shared) = (logs.shard(shard), Arc::clone(shared));
-        tasks.spawn(Publisher { shard, log, shared, health, stopping: stopped.clone() }.run());
+        tasks.spawn(Publisher { shard, log, shared, health, stopping: stopped.clone(), known: Known::default() }.run());
     }
     tasks.spawn(redrive::run(Arc::clone(shared), stopped.clone()));
     while let Some(ended) = tasks.join_next().await {

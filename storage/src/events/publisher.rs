@@ -31,6 +31,16 @@ pub(super) struct Publisher {
     pub shared: Arc<Shared>,
     pub health: watch::Receiver<ShardHealth>,
     pub stopping: watch::Receiver<bool>,
+    pub known: Known,
+}
+
+/// What a publisher knows although it cannot write it down.
+#[derive(Default)]
+pub(super) struct Known {
+    /// From where on nothing was ever published, if no position says otherwise.
+    begun: Option<Published>,
+    /// What lies before it, and was not published, is named by dead letters.
+    named: Option<Published>,
 }
 
 /// Why publishing begins again.
@@ -71,6 +81,7 @@ impl Publisher {
         while !*self.stopping.borrow() {
             if !self.is_ours() {
                 self.shared.holds.end(self.shard);
+                self.note_age();
                 tokio::select! {
                     changed = self.health.changed() => if changed.is_err() { return },
                     _ = self.stopping.changed() => {}
@@ -107,15 +118,20 @@ impl Publisher {
     async fn publish(&mut self, backoff: &mut Backoff) -> Result<(), Failed> {
         let shared = Arc::clone(&self.shared);
         shared.holds.begin(self.shard);
-        shared.wire.ready().await.map_err(Failed::Broker)?;
-        let mut published = self.resume().await?;
-        shared.holds.advance(self.shard, published.position, None).await?;
+        let mut published = match self.resume().await {
+            Err(failed @ Failed::Broker(_)) => {
+                self.remember_beginning().await?;
+                return Err(failed);
+            }
+            published => published?,
+        };
+        shared.holds.resume(self.shard, published.position).await?;
         let mut idle_entries = 0;
         while self.is_ours() && !*self.stopping.borrow() {
             let entries = match self.log.read(published.position, BYTES).await {
                 Err(LogError::Truncated { .. }) => {
                     published = self.step_over(published).await?;
-                    shared.holds.advance(self.shard, published.position, None).await?;
+                    shared.holds.resume(self.shard, published.position).await?;
                     continue;
                 }
                 entries => entries?,
@@ -158,20 +174,41 @@ impl Publisher {
         Ok(())
     }
 
-    /// Where the last one stopped. The first begins with what the log still has.
-    async fn resume(&self) -> Result<Published, Failed> {
-        let Some(published) = self.shared.positions.load(self.shard).await.map_err(Failed::Broker)? else {
-            return self.begin().await;
-        };
+    /// Where the last one stopped. The first begins with what the log still has, and says so before anything else: what is
+    /// cut from then on can be named.
+    async fn resume(&mut self) -> Result<Published, Failed> {
+        self.shared.wire.ready().await.map_err(Failed::Broker)?;
+        let stored = self.shared.positions.load(self.shard).await.map_err(Failed::Broker)?;
         let end = self.log.end().await?;
-        if published.position <= end {
-            return Ok(published);
+        let published = match (stored, self.known.begun) {
+            (Some(stored), _) if stored.position <= end => match self.known.named {
+                Some(named) if named.position > stored.position => named,
+                Some(_) | None => return Ok(stored),
+            },
+            (Some(Published { position, .. }), _) => {
+                tracing::warn!(
+                    shard = %self.shard, published = %position, %end,
+                    "the log ends before what was published of it, so it is another one; publishing begins with what it has"
+                );
+                self.known = Known::default();
+                self.begin().await?
+            }
+            (None, Some(begun)) => begun,
+            (None, None) => self.begin().await?,
+        };
+        self.shared.positions.save(self.shard, published).await.map_err(Failed::Broker)?;
+        self.known = Known::default();
+        Ok(published)
+    }
+
+    /// While nobody says how far the shard was published, at least what the log has now can be named later.
+    async fn remember_beginning(&mut self) -> Result<(), Failed> {
+        if self.known.begun.is_none() {
+            let begun = self.begin().await?;
+            self.known.begun = Some(begun);
+            self.shared.holds.remember(self.shard, begun.position);
         }
-        tracing::warn!(
-            shard = %self.shard, published = %published.position, %end,
-            "the log ends before what was published of it, so it is another one; publishing begins with what it has"
-        );
-        self.begin().await
+        Ok(())
     }
 
     /// Everything, if the log is whole; otherwise from where it is known what counts.
@@ -191,7 +228,7 @@ impl Publisher {
     }
 
     /// The log was cut above what was published: says which events are missing, and goes on after them.
-    async fn step_over(&self, published: Published) -> Result<Published, Failed> {
+    async fn step_over(&mut self, published: Published) -> Result<Published, Failed> {
         let first = self.first_kept().await?;
         if first.position <= published.position {
             return Err(LogError::Unavailable("the log was cut above the store's checkpoint".into()).into());
@@ -212,6 +249,7 @@ impl Publisher {
             let letter = letter(id, Reason::Cut, why, origin, None, Content::Gone, &*self.shared.clock);
             self.shared.file(letter).await?;
         }
+        self.known.named = Some(first);
         self.shared.positions.save(self.shard, first).await.map_err(Failed::Broker)?;
         Ok(first)
     }

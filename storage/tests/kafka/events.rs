@@ -43,6 +43,9 @@ struct World {
     health: watch::Sender<ShardHealth>,
     publishing: Option<(Arc<dyn Logs>, Events)>,
     consumer: BaseConsumer,
+    /// Where events find the brokers, if not where the test does.
+    door: Option<String>,
+    hold_max: Duration,
 }
 
 /// Appends as an owner does.
@@ -123,18 +126,24 @@ impl World {
             .unwrap();
         consumer.subscribe(&[&ledger.topic("events")]).unwrap();
         let store = MemoryStore::default();
-        World { ledger, dir, logs, store, writer, health, publishing: None, consumer }
+        let hold_max = Duration::from_secs(3_600);
+        World { ledger, dir, logs, store, writer, health, publishing: None, consumer, door: None, hold_max }
     }
 
     fn options(&self) -> EventsOptions {
+        let mut kafka = self.ledger.options.clone();
+        if let Some(door) = &self.door {
+            kafka.brokers = vec![door.clone()];
+            kafka.request_timeout = Duration::from_millis(500);
+        }
         EventsOptions {
             ledger: self.ledger.name.clone(),
             shape: SHAPE,
-            kafka: self.ledger.options.clone(),
+            kafka,
             topic: self.ledger.topic("events"),
             partitions: 3,
             in_flight_max: 80,
-            hold_max: Duration::from_secs(3_600),
+            hold_max: self.hold_max,
             ladder: Ladder { first: Duration::from_millis(20), longest: Duration::from_millis(100), tries: Some(3) },
             log_is_kafka: false,
         }
@@ -203,8 +212,12 @@ impl World {
     }
 
     fn allow_larger(&self) {
-        let topic = self.ledger.topic("events");
-        let alter = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", "1000000");
+        self.limit("events", "1000000");
+    }
+
+    fn limit(&self, kind: &str, message_bytes_max: &str) {
+        let topic = self.ledger.topic(kind);
+        let alter = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", message_bytes_max);
         let altered = self.ledger.admin();
         futures::executor::block_on(altered.alter_configs([&alter], &AdminOptions::new())).unwrap();
     }
@@ -335,6 +348,86 @@ async fn what_was_cut_before_it_was_published_is_named() {
     assert_eq!(letter.origin.last_seq, Seq(4), "{letter:?}");
     assert!(letter.origin.seq <= Seq(3), "{letter:?}");
     assert_eq!(transactions(&seen), ["d"]);
+    world.stop().await;
+}
+
+/// Brokers that nobody reaches before it is opened: they are listened for, and never answer.
+struct Door(std::net::TcpListener);
+
+impl Door {
+    fn new() -> Door {
+        Door(std::net::TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    fn address(&self) -> String {
+        self.0.local_addr().unwrap().to_string()
+    }
+
+    async fn open(self, brokers: String) {
+        self.0.set_nonblocking(true).unwrap();
+        let listener = tokio::net::TcpListener::from_std(self.0).unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let mut far = tokio::net::TcpStream::connect(&brokers).await.unwrap();
+                tokio::spawn(async move { drop(tokio::io::copy_bidirectional(&mut near, &mut far).await) });
+            }
+        });
+    }
+}
+
+/// Brokers are away from the first start on, so nobody ever wrote down a position.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_cut_before_there_was_a_position_is_named() {
+    let Some(brokers) = brokers() else { return };
+    let mut world = World::new(&brokers).await;
+    let door = Door::new();
+    (world.door, world.hold_max) = (Some(door.address()), Duration::ZERO);
+    world.writer.recharges(&["a", "b"]).await;
+    let cut = world.writer.recharges(&["c"]).await;
+    let held = world.start();
+    world.store.write(checkpoint(&world, cut, 3)).await.unwrap();
+    let (log, began) = (held.shard(SHARD), Instant::now());
+    while log.read(Position::START, 1).await.is_ok() {
+        assert!(began.elapsed() < PATIENCE, "the log is not let go");
+        log.truncate_before(cut).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    door.open(brokers).await;
+    assert_eq!(transactions(&world.until("c").await), ["c"]);
+    let letters = world.until_letters(|book| book.open().count() == 1).await;
+    let letter = &letters[0].letter;
+    assert_eq!((letter.reason, letter.origin.seq, letter.origin.last_seq), (Reason::Cut, Seq(1), Seq(2)), "{letter:?}");
+    world.stop().await;
+}
+
+/// Positions can be read and not be written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_cut_is_named_once_though_no_position_can_be_written() {
+    let Some(brokers) = brokers() else { return };
+    let mut world = World::new(&brokers).await;
+    world.writer.recharges(&["a"]).await;
+    world.start();
+    world.until("a").await;
+    world.stop().await;
+    world.limit("positions", "10");
+    let cut = async |world: &mut World, transaction: &str, next| {
+        let position = world.writer.recharges(&[transaction]).await;
+        world.store.write(checkpoint(world, position, next)).await.unwrap();
+        world.logs.shard(SHARD).truncate_before(position).await.unwrap();
+    };
+    world.writer.recharges(&["b", "c"]).await;
+    cut(&mut world, "d", 4).await;
+    world.start();
+    world.until_letters(|book| book.open().count() == 1).await;
+    cut(&mut world, "e", 5).await;
+    world.limit("positions", "1000000");
+    world.until("e").await;
+    let letters = world.until_letters(|book| book.open().count() >= 2).await;
+    let mut named: Vec<_> =
+        letters.iter().map(|held| (held.letter.origin.seq.get(), held.letter.origin.last_seq.get())).collect();
+    named.sort_unstable();
+    // The position of the first may have been written down or not.
+    assert!(matches!(named[..], [(1 | 2, 3), (4, 4)]), "{named:?}");
     world.stop().await;
 }
 
