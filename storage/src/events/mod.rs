@@ -22,7 +22,7 @@ use largesse_engine::node::{ShardHealth, threads};
 use largesse_engine::record::EventsHeader;
 use largesse_engine::store::Store;
 use largesse_engine::units::{Position, Seq, ShardId, ShardKind, Time};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 pub use self::hold::{HeldLogs, Holds};
 use self::positions::Positions;
@@ -68,11 +68,15 @@ struct Shared {
     store: Arc<dyn Store>,
     holds: Arc<Holds>,
     clock: Arc<dyn Clock>,
+    /// Shards that have a piece of their log as messages, which take many times the room, may be so many at once.
+    pieces: Semaphore,
     filed: Notify,
     /// When somebody was last told of a failure.
     told: Mutex<Option<Instant>>,
 }
 
+/// A piece of 256 KiB becomes some 10 MB of messages.
+const PIECES_MAX: usize = 8;
 /// Not more often than this is an outage told.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
@@ -182,6 +186,7 @@ impl Prepared {
                 store,
                 holds: self.holds,
                 clock: self.clock,
+                pieces: Semaphore::new(PIECES_MAX),
                 filed: Notify::new(),
                 told: Mutex::default(),
                 options: self.options,

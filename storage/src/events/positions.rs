@@ -8,15 +8,12 @@ use std::sync::Arc;
 
 use largesse_engine::fold::Fold;
 use largesse_engine::units::{Epoch, Position, Seq, ShardId};
-use rdkafka::producer::{FutureProducer, FutureRecord};
-use rdkafka::util::Timeout;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::EventsOptions;
-use crate::log::kafka::client::{Context, base_config, describe, millis};
-use crate::log::kafka::ranges::is_missing;
-use crate::log::kafka::side::{SideTopic, Tail};
+use crate::log::kafka::client::describe;
+use crate::log::kafka::side::{SideTopic, SideWriter, Tail};
 
 /// Where publishing goes on, with what reading from there needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,12 +35,12 @@ impl Published {
 }
 
 pub struct Positions {
-    topic: SideTopic,
-    delivery_timeout: std::time::Duration,
-    producer: FutureProducer<Context>,
+    writer: SideWriter,
     known: Arc<Mutex<Known>>,
-    is_there: Mutex<bool>,
 }
+
+/// A position is some numbers.
+const BYTES_MAX: u32 = 64 << 10;
 
 struct Known {
     tail: Tail,
@@ -57,27 +54,13 @@ impl Positions {
             .with("cleanup.policy", "compact")
             .with("segment.bytes", "16777216");
         let tail = topic.tail().map_err(|error| describe(&error))?;
-        let mut config = base_config(&options.kafka);
-        let delivery_timeout = options.kafka.delivery_timeout;
-        // Of two positions on their way the later one must stay the later one.
-        config
-            .set("enable.idempotence", "true")
-            .set("linger.ms", "5")
-            .set("delivery.timeout.ms", millis(delivery_timeout));
-        let producer = config.create_with_context(Context).map_err(|error| describe(&error))?;
         let known = Arc::new(Mutex::new(Known { tail, next: 0, shards: BTreeMap::new() }));
-        Ok(Positions { topic, delivery_timeout, producer, known, is_there: Mutex::default() })
+        Ok(Positions { writer: SideWriter::new(topic, BYTES_MAX), known })
     }
 
     /// As whoever published the shard last has left it.
     pub async fn load(&self, shard: ShardId) -> Result<Option<Published>, String> {
-        {
-            let mut is_there = self.is_there.lock().await;
-            if !*is_there {
-                self.topic.ensure().await.map_err(|error| describe(&error))?;
-                *is_there = true;
-            }
-        }
+        self.writer.topic().ready().await.map_err(|error| describe(&error))?;
         let mut known = Arc::clone(&self.known).lock_owned().await;
         let reading = tokio::task::spawn_blocking(move || {
             let Known { tail, next, shards } = &mut *known;
@@ -105,17 +88,7 @@ impl Positions {
 
     /// Durable when this returns.
     pub async fn save(&self, shard: ShardId, published: Published) -> Result<(), String> {
-        let key = shard.to_string();
-        let value = serde_json::to_string(&published).expect("numbers are valid JSON");
-        let record = FutureRecord::to(self.topic.name()).partition(0).key(&key).payload(&value);
-        match self.producer.send(record, Timeout::After(self.delivery_timeout)).await {
-            Ok(_delivered) => Ok(()),
-            Err((error, _)) => {
-                if is_missing(&error) {
-                    *self.is_there.lock().await = false;
-                }
-                Err(describe(&error))
-            }
-        }
+        let value = serde_json::to_vec(&published).expect("numbers are valid JSON");
+        self.writer.write(&shard.to_string(), &value).await.map_err(|error| describe(&error))
     }
 }

@@ -142,6 +142,8 @@ impl Publisher {
                 self.wait(published.position).await?;
                 continue;
             }
+            // Not before it is read: a log that does not answer must not keep others from being published.
+            let _piece = shared.pieces.acquire().await.expect("it is never closed");
             let mut fold = published.fold();
             let piece = self.take(&entries, &mut fold);
             let position = entries.last().map_or(published.position, |entry| entry.position.after());

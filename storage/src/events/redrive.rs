@@ -65,7 +65,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut stopping: watch::Receiver<bool>
         let looked = match look(&shared, &mut book, &mut is_trimmed).await {
             Ok(()) => {
                 backoff.reset();
-                until_due(&book, shared.clock.now())
+                until_due(&shared, &book)
             }
             Err(why) => {
                 tracing::debug!(why, "dead letters cannot be tried again now");
@@ -89,7 +89,7 @@ async fn look(shared: &Shared, book: &mut Book, is_trimmed: &mut bool) -> Result
     }
     shared.letters.read(book).await.map_err(told)?;
     let now = shared.clock.now();
-    let is_due = |held: &&Held| matches!(held.state, State::Waiting { next_try } if next_try <= now);
+    let is_due = |held: &&Held| due(shared, held).is_some_and(|at| at <= now);
     let due: Vec<Held> = book.open().filter(is_due).take(TRIES_PER_LOOK).cloned().collect();
     for held in due {
         let id = held.letter.id.clone();
@@ -115,12 +115,19 @@ async fn look(shared: &Shared, book: &mut Book, is_trimmed: &mut bool) -> Result
     Ok(())
 }
 
-fn until_due(book: &Book, now: Time) -> Duration {
-    let due = |held: &Held| match held.state {
-        State::Waiting { next_try } => Some(Duration::from_millis(next_try.get().saturating_sub(now.get()))),
+/// When this process is to try it again by itself: every process reads all letters, and the shard's owner tries them.
+fn due(shared: &Shared, held: &Held) -> Option<Time> {
+    match held.state {
+        State::Waiting { next_try } => shared.holds.is_ours(held.letter.origin.shard).then_some(next_try),
         State::Dead | State::Published { .. } | State::Discarded { .. } => None,
-    };
-    book.open().filter_map(due).min().unwrap_or(LOOK_EVERY).clamp(Duration::from_millis(10), LOOK_EVERY)
+    }
+}
+
+fn until_due(shared: &Shared, book: &Book) -> Duration {
+    let now = shared.clock.now().get();
+    let wait = |at: Time| Duration::from_millis(at.get().saturating_sub(now));
+    let first = book.open().filter_map(|held| due(shared, held)).min().map(wait);
+    first.unwrap_or(LOOK_EVERY).clamp(Duration::from_millis(10), LOOK_EVERY)
 }
 
 /// Says so in the letters' log; who asked is kept with it.

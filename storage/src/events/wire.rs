@@ -11,7 +11,6 @@ use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
 use super::EventsOptions;
 use crate::letters::{Message, Reason};
 use crate::log::kafka::client::{Context, base_config, describe, millis};
-use crate::log::kafka::ranges::is_missing;
 use crate::log::kafka::side::SideTopic;
 
 /// What became of one message.
@@ -28,7 +27,6 @@ pub struct Wire {
     options: EventsOptions,
     topic: SideTopic,
     producers: Mutex<Option<Arc<Producers>>>,
-    is_there: tokio::sync::Mutex<bool>,
 }
 
 struct Producers {
@@ -41,17 +39,12 @@ struct Producers {
 impl Wire {
     pub fn new(options: &EventsOptions) -> Wire {
         let topic = SideTopic::new(&options.kafka, options.topic.clone(), options.partitions);
-        Wire { options: options.clone(), topic, producers: Mutex::default(), is_there: tokio::sync::Mutex::default() }
+        Wire { options: options.clone(), topic, producers: Mutex::default() }
     }
 
     /// Makes the topic once, if nobody has.
     pub async fn ready(&self) -> Result<(), String> {
-        let mut is_there = self.is_there.lock().await;
-        if !*is_there {
-            self.topic.ensure().await.map_err(|error| describe(&error))?;
-            *is_there = true;
-        }
-        Ok(())
+        self.topic.ready().await.map_err(|error| describe(&error))
     }
 
     /// Sends them in this order, `in_flight` at once, and says in this order what became of each.
@@ -119,9 +112,7 @@ impl Wire {
                     // A fresh one can go on.
                     drop(self.lock().take());
                 }
-                if is_missing(&error) {
-                    *self.is_there.lock().await = false;
-                }
+                self.topic.note(&error).await;
                 Sent::Unavailable(describe(&error))
             }
         }

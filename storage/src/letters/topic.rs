@@ -6,24 +6,20 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use largesse_engine::ledger::LedgerName;
 use largesse_engine::units::Time;
-use rdkafka::producer::{FutureProducer, FutureRecord};
-use rdkafka::util::Timeout;
 use tokio::sync::Mutex;
 
 use super::folder::id_of;
 use super::{Book, Entry, LetterLog, LettersError};
 use crate::log::kafka::KafkaOptions;
-use crate::log::kafka::client::{Context, base_config, millis};
-use crate::log::kafka::ranges::is_missing;
-use crate::log::kafka::side::{SideTopic, Tail};
+use crate::log::kafka::side::{SideTopic, SideWriter, Tail};
 
 pub struct LetterTopic {
-    topic: SideTopic,
-    producer: FutureProducer<Context>,
+    writer: SideWriter,
     tail: Arc<Mutex<Tail>>,
-    /// Made by the first entry, or known to be there.
-    is_there: Mutex<bool>,
 }
+
+/// A letter holds a message that was too large elsewhere, and its frame.
+const BYTES_MAX: u32 = 4 << 20;
 
 impl LetterTopic {
     pub fn new(options: &KafkaOptions, ledger: &LedgerName) -> Result<LetterTopic, LettersError> {
@@ -31,39 +27,19 @@ impl LetterTopic {
             .with("cleanup.policy", "delete")
             .with("retention.ms", "-1")
             .with("retention.bytes", "-1")
-            // A letter holds a message that was too large elsewhere, and its frame.
             .with("max.message.bytes", "4194304");
-        let mut config = base_config(options);
-        config
-            .set("enable.idempotence", "true")
-            .set("message.max.bytes", "4194304")
-            .set("delivery.timeout.ms", millis(options.delivery_timeout));
-        let producer = config.create_with_context(Context).map_err(|error| unavailable(&error))?;
         let tail = Arc::new(Mutex::new(topic.tail().map_err(|error| unavailable(&error))?));
-        Ok(LetterTopic { topic, producer, tail, is_there: Mutex::default() })
+        Ok(LetterTopic { writer: SideWriter::new(topic, BYTES_MAX), tail })
     }
 
     pub fn name(&self) -> &str {
-        self.topic.name()
+        self.writer.topic().name()
     }
 
     async fn add(&self, entry: &Entry) -> Result<(), LettersError> {
-        {
-            let mut is_there = self.is_there.lock().await;
-            if !*is_there {
-                self.topic.ensure().await.map_err(|error| unavailable(&error))?;
-                *is_there = true;
-            }
-        }
         let line = serde_json::to_vec(entry).expect("numbers and text are valid JSON");
         let key = id_of(&line).unwrap_or_default();
-        let record = FutureRecord::to(self.topic.name()).partition(0).key(&key).payload(&line);
-        let sent = self.producer.send(record, Timeout::After(std::time::Duration::from_secs(5))).await;
-        let Err((error, _)) = sent else { return Ok(()) };
-        if is_missing(&error) {
-            *self.is_there.lock().await = false;
-        }
-        Err(unavailable(&error))
+        self.writer.write(&key, &line).await.map_err(|error| unavailable(&error))
     }
 
     /// Everything from where the last call ended.
@@ -109,7 +85,7 @@ impl LetterLog for LetterTopic {
             };
             let cut = lines.iter().take_while(|(_, line)| is_old(line)).last().map(|(offset, _)| offset + 1);
             match cut {
-                Some(before) => self.topic.cut(before).await.map_err(|error| unavailable(&error)),
+                Some(before) => self.writer.topic().cut(before).await.map_err(|error| unavailable(&error)),
                 None => Ok(()),
             }
         }

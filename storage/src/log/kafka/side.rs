@@ -1,28 +1,34 @@
 //! Topics beside a ledger's log: made when they are missing, written by anyone, and small ones read to their end.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
+use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::util::Timeout;
 
 use super::KafkaOptions;
-use super::client::{Context, base_config};
+use super::client::{Context, base_config, millis};
 use super::ranges::is_missing;
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct SideTopic {
     options: KafkaOptions,
     name: String,
     partitions: u16,
     settings: Vec<(&'static str, &'static str)>,
+    /// Made by this process, or known to be there.
+    is_there: tokio::sync::Mutex<bool>,
 }
 
 impl SideTopic {
     pub fn new(options: &KafkaOptions, name: String, partitions: u16) -> SideTopic {
-        SideTopic { options: options.clone(), name, partitions, settings: Vec::new() }
+        let (options, settings) = (options.clone(), Vec::new());
+        SideTopic { options, name, partitions, settings, is_there: tokio::sync::Mutex::default() }
     }
 
     /// A setting that it is made with.
@@ -41,8 +47,24 @@ impl SideTopic {
         Ok((base_config(&self.options).create_with_context(Context)?, options))
     }
 
-    /// Makes it where it is missing; one that is there is left as it is.
-    pub async fn ensure(&self) -> Result<(), KafkaError> {
+    /// Makes it once, if nobody has; one that is there is left as it is.
+    pub async fn ready(&self) -> Result<(), KafkaError> {
+        let mut is_there = self.is_there.lock().await;
+        if !*is_there {
+            self.make().await?;
+            *is_there = true;
+        }
+        Ok(())
+    }
+
+    /// What went wrong with it may be that somebody has deleted it.
+    pub async fn note(&self, error: &KafkaError) {
+        if is_missing(error) {
+            *self.is_there.lock().await = false;
+        }
+    }
+
+    async fn make(&self) -> Result<(), KafkaError> {
         let (admin, options) = self.admin()?;
         let min_insync = self.options.min_insync_replicas.to_string();
         let copies = TopicReplication::Fixed(i32::from(self.options.replication));
@@ -83,6 +105,60 @@ impl SideTopic {
     }
 }
 
+/// Writes to the only partition of a topic, one message at a time or few, each durable before its writer goes on.
+pub struct SideWriter {
+    topic: SideTopic,
+    /// Largest message.
+    bytes_max: u32,
+    producer: Mutex<Option<FutureProducer<Context>>>,
+}
+
+impl SideWriter {
+    pub fn new(topic: SideTopic, bytes_max: u32) -> SideWriter {
+        SideWriter { topic, bytes_max, producer: Mutex::default() }
+    }
+
+    pub fn topic(&self) -> &SideTopic {
+        &self.topic
+    }
+
+    /// Durable when this returns.
+    pub async fn write(&self, key: &str, value: &[u8]) -> Result<(), KafkaError> {
+        self.topic.ready().await?;
+        let producer = self.producer()?;
+        let record = FutureRecord::to(self.topic.name()).partition(0).key(key).payload(value);
+        // What waits for room in the driver's queue waits no longer than what is in it.
+        let patience = Timeout::After(self.topic.options.delivery_timeout);
+        let Err((error, _)) = producer.send(record, patience).await else { return Ok(()) };
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+            // A fresh one can go on.
+            drop(self.lock().take());
+        }
+        self.topic.note(&error).await;
+        Err(error)
+    }
+
+    fn producer(&self) -> Result<FutureProducer<Context>, KafkaError> {
+        let mut producer = self.lock();
+        if let Some(producer) = &*producer {
+            return Ok(producer.clone());
+        }
+        let mut config = base_config(&self.topic.options);
+        config
+            // Of two messages on their way the later one must stay the later one.
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "5")
+            .set("message.max.bytes", self.bytes_max.to_string())
+            .set("delivery.timeout.ms", millis(self.topic.options.delivery_timeout));
+        let made: FutureProducer<Context> = config.create_with_context(Context)?;
+        Ok(producer.insert(made).clone())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<FutureProducer<Context>>> {
+        self.producer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Reads a topic of one partition to its end, which blocks.
 pub struct Tail {
     client: BaseConsumer<Context>,
@@ -108,12 +184,13 @@ impl Tail {
             if from == 0 { Offset::Beginning } else { Offset::Offset(i64::try_from(from).unwrap_or(i64::MAX)) };
         list.add_partition_offset(&self.topic, 0, offset)?;
         self.client.assign(&list)?;
-        let read = self.drain(each);
+        let read = self.drain(range.1, each);
         self.client.unassign()?;
         read
     }
 
-    fn drain(&self, mut each: impl FnMut(u64, &[u8], &[u8])) -> Result<(), KafkaError> {
+    /// Up to the end as it was when it was asked for: a topic that others write to all the time never comes to one.
+    fn drain(&self, end: i64, mut each: impl FnMut(u64, &[u8], &[u8])) -> Result<(), KafkaError> {
         let mut heard = Instant::now();
         loop {
             match self.client.poll(LOOK) {
@@ -121,6 +198,9 @@ impl Tail {
                     heard = Instant::now();
                     let offset = u64::try_from(message.offset()).unwrap_or_default();
                     each(offset, message.key().unwrap_or_default(), message.payload().unwrap_or_default());
+                    if message.offset() + 1 >= end {
+                        return Ok(());
+                    }
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
                 Some(Err(error)) if heard.elapsed() >= self.patience => return Err(error),
