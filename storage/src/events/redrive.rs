@@ -1,7 +1,7 @@
 //! Tries dead letters again, by themselves for as long as their ladder goes, and once more when somebody asks.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use largesse_engine::node::backoff::{Backoff, Ladder};
 use largesse_engine::units::Time;
@@ -16,6 +16,8 @@ use crate::letters::{
 
 /// How often the letters are looked at: other processes settle some.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often what was settled long ago is given up.
+const TRIM_EVERY: Duration = Duration::from_secs(86_400);
 /// One look tries this many at most, so that the gauges stay fresh.
 const TRIES_PER_LOOK: usize = 1_000;
 
@@ -58,11 +60,11 @@ pub async fn attempt(wire: &Wire, options: &EventsOptions, held: &Held) -> Attem
 }
 
 pub(super) async fn run(shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {
-    let mut book = Book::default();
+    let mut book = Book::lean();
     let mut backoff = Backoff::new(Ladder { longest: Duration::from_secs(60), ..Ladder::ENDLESS });
-    let mut is_trimmed = false;
+    let mut trimmed = None;
     while !*stopping.borrow() {
-        let looked = match look(&shared, &mut book, &mut is_trimmed).await {
+        let looked = match look(&shared, &mut book, &mut trimmed).await {
             Ok(()) => {
                 backoff.reset();
                 until_due(&shared, &book)
@@ -80,12 +82,11 @@ pub(super) async fn run(shared: Arc<Shared>, mut stopping: watch::Receiver<bool>
     }
 }
 
-async fn look(shared: &Shared, book: &mut Book, is_trimmed: &mut bool) -> Result<(), String> {
+async fn look(shared: &Shared, book: &mut Book, trimmed: &mut Option<Instant>) -> Result<(), String> {
     let told = |error: LettersError| error.to_string();
-    if !*is_trimmed {
-        // Before anything is read: what it does moves everything.
+    if trimmed.is_none_or(|trimmed| trimmed.elapsed() >= TRIM_EVERY) {
         shared.letters.trim(shared.clock.now().minus_millis(KEEP_MILLIS)).await.map_err(told)?;
-        *is_trimmed = true;
+        *trimmed = Some(Instant::now());
     }
     shared.letters.read(book).await.map_err(told)?;
     let now = shared.clock.now();

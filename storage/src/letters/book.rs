@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use largesse_engine::units::Time;
 use serde::Serialize;
 
-use super::{Entry, Letter, Reason};
+use super::{Content, Entry, Letter, Reason};
 
 /// All letters, by id.
 #[derive(Debug, Default)]
@@ -15,6 +15,10 @@ pub struct Book {
     pub unreadable: u64,
     /// Where reading goes on.
     pub(super) next: u64,
+    /// The file that it was read from, if it was one.
+    pub(super) file: Option<u64>,
+    /// Of letters that are settled only the numbers are kept.
+    is_lean: bool,
 }
 
 /// A letter and what became of it.
@@ -81,6 +85,16 @@ impl State {
 }
 
 impl Book {
+    /// For whoever has it in memory for as long as a server runs.
+    pub fn lean() -> Book {
+        Book { is_lean: true, ..Book::default() }
+    }
+
+    /// From the beginning of another file.
+    pub(super) fn begin_again(&mut self, file: u64) {
+        *self = Book { file: Some(file), is_lean: self.is_lean, ..Book::default() };
+    }
+
     pub fn get(&self, id: &str) -> Option<&Held> {
         self.letters.get(id)
     }
@@ -128,15 +142,22 @@ impl Book {
             }
             Entry::Published { id, at, by } => {
                 if let Some(held) = self.open_mut(&id) {
-                    held.state = State::Published { at, by };
                     held.tries += 1;
                 }
+                self.settle(&id, State::Published { at, by });
             }
             Entry::Discarded { id, at, by, reason } => {
-                if let Some(held) = self.open_mut(&id) {
-                    held.state = State::Discarded { at, by, discard_reason: reason };
-                }
+                self.settle(&id, State::Discarded { at, by, discard_reason: reason });
             }
+        }
+    }
+
+    fn settle(&mut self, id: &str, state: State) {
+        let is_lean = self.is_lean;
+        let Some(held) = self.open_mut(id) else { return };
+        held.state = state;
+        if is_lean {
+            held.letter.content = Content::Gone;
         }
     }
 

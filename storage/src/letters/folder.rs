@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use futures::FutureExt;
@@ -54,13 +55,19 @@ impl LetterFolder {
         let add = || {
             let is_new = !self.file().exists();
             let mut file = File::options().create(true).truncate(false).read(true).write(true).open(self.file())?;
-            let end = end_of_lines(&mut file)?;
-            // What a crash left unfinished was never acknowledged to anyone.
-            file.set_len(end)?;
-            // A letter that is settled makes no room, yet it must always be possible to settle one.
-            if matches!(entry, Entry::Filed(_)) && end + line.len() as u64 > self.bytes_max {
+            let mut end = end_of_lines(&mut file)?;
+            // It must always be possible to settle one, which makes room for another: then the settled ones go early.
+            let is_too_much = |end: u64| matches!(entry, Entry::Filed(_)) && end + line.len() as u64 > self.bytes_max;
+            if is_too_much(end) {
+                self.shorten(Time(u64::MAX))?;
+                file = File::options().read(true).write(true).open(self.file())?;
+                end = end_of_lines(&mut file)?;
+            }
+            if is_too_much(end) {
                 return Ok(Err(LettersError::Full(self.bytes_max)));
             }
+            // What a crash left unfinished was never acknowledged to anyone.
+            file.set_len(end)?;
             file.seek(SeekFrom::Start(end))?;
             file.write_all(&line)?;
             file.sync_all()?;
@@ -77,6 +84,11 @@ impl LetterFolder {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             file => file?,
         };
+        let number = file.metadata()?.ino();
+        if book.file != Some(number) {
+            // One that was shortened is another file.
+            book.begin_again(number);
+        }
         file.seek(SeekFrom::Start(book.next))?;
         let mut rest = Vec::new();
         file.read_to_end(&mut rest)?;

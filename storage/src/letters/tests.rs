@@ -111,13 +111,29 @@ fn an_unfinished_line_was_never_told_and_an_odd_one_is_counted() {
 }
 
 #[test]
-fn a_full_folder_takes_no_letter_and_still_settles_some() {
+fn a_full_folder_takes_no_letter_until_one_is_settled() {
     let data = tempfile::tempdir().unwrap();
-    let letters = LetterFolder::with_limit(data.path(), 500);
+    let letters = LetterFolder::with_limit(data.path(), 800);
     run(letters.append(filed("a"))).unwrap();
-    assert_eq!(run(letters.append(filed("b"))), Err(LettersError::Full(500)));
+    run(letters.append(filed("b"))).unwrap();
+    let mut book = Book::lean();
+    run(letters.read(&mut book)).unwrap();
+    assert_eq!(run(letters.append(filed("c"))), Err(LettersError::Full(800)));
     run(letters.append(discarded("a", 30))).unwrap();
-    assert_eq!(read(&letters).open().count(), 0);
+    run(letters.append(filed("c"))).unwrap();
+    // Whoever had read it finds that it is another file.
+    run(letters.read(&mut book)).unwrap();
+    let ids: Vec<_> = book.letters().map(|held| held.letter.id.as_str()).collect();
+    assert_eq!((ids, book.unreadable), (vec!["b", "c"], 0));
+    assert_eq!(run(letters.append(filed("d"))), Err(LettersError::Full(800)), "what is open stays");
+}
+
+#[test]
+fn a_lean_book_forgets_what_was_in_a_settled_letter() {
+    let mut book = Book::lean();
+    [filed("a"), filed("b"), discarded("a", 30)].into_iter().for_each(|entry| book.take(entry));
+    assert_eq!(book.get("a").unwrap().letter.content, Content::Gone);
+    assert_ne!(book.get("b").unwrap().letter.content, Content::Gone);
 }
 
 /// The form of an entry is a contract: topics and folders keep it for months.
