@@ -12,6 +12,7 @@ use largesse_engine::clock::{Clock, SystemClock};
 use largesse_engine::handle::{CallError, Wallets};
 use largesse_engine::ledger::LedgerShape;
 use largesse_engine::relay::{Acknowledged, CreditPart};
+use largesse_engine::service::Patience;
 use largesse_engine::units::{Seq, ShardId, Time};
 use largesse_engine::wallet::command::WalletCommand;
 use largesse_engine::wallet::outcome::WalletOutcome;
@@ -60,37 +61,63 @@ async fn a_missing_event_is_final_once_its_time_has_passed() {
     world.stop().await;
 }
 
-/// Shards whose answers never come back; of two commands, one does not even get there.
-pub struct Silent {
+type Execute = dyn Fn(&Arc<dyn Wallets>, ShardId, Vec<WalletCommand>) -> Executed + Send + Sync;
+type Executed = BoxFuture<'static, Result<Vec<WalletOutcome>, CallError>>;
+
+/// The shards, with something on the way to them.
+struct Between {
     wallets: Arc<dyn Wallets>,
-    sends: AtomicUsize,
+    execute: Box<Execute>,
 }
 
-impl Silent {
-    /// The public door with such shards behind it, and half a second of patience.
-    pub fn router(world: &World) -> Router {
-        let mut service = world.node.service();
-        service.wallets = Arc::new(Silent { wallets: service.wallets, sends: AtomicUsize::new(0) });
-        service.patience.deadline = Duration::from_millis(500);
-        service.patience.answer = Duration::ZERO;
-        public_router(ApiState::new(service, world.state.options.clone(), metrics()).unwrap())
-    }
+/// The public door with answers that never come back; of two commands, one does not even get there. Patience is half a
+/// second.
+pub fn silent_router(world: &World) -> Router {
+    let sends = AtomicUsize::new(0);
+    let execute = move |wallets: &Arc<dyn Wallets>, shard, commands| -> Executed {
+        if sends.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+            tokio::spawn(wallets.execute(shard, commands));
+        }
+        Box::pin(std::future::pending())
+    };
+    router(world, execute, |patience| {
+        patience.deadline = Duration::from_millis(500);
+        patience.answer = Duration::ZERO;
+    })
 }
 
-impl Wallets for Silent {
+/// The public door with commands that reach their shards only after this moment.
+pub fn late_router(world: &World, moment: Time) -> Router {
+    let execute = move |wallets: &Arc<dyn Wallets>, shard, commands| -> Executed {
+        let wallets = Arc::clone(wallets);
+        Box::pin(async move {
+            while SystemClock.now() <= moment {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            wallets.execute(shard, commands).await
+        })
+    };
+    router(world, execute, |_| ())
+}
+
+fn router(
+    world: &World,
+    execute: impl Fn(&Arc<dyn Wallets>, ShardId, Vec<WalletCommand>) -> Executed + Send + Sync + 'static,
+    set: impl FnOnce(&mut Patience),
+) -> Router {
+    let mut service = world.node.service();
+    service.wallets = Arc::new(Between { wallets: service.wallets, execute: Box::new(execute) });
+    set(&mut service.patience);
+    public_router(ApiState::new(service, world.state.options.clone(), metrics()).unwrap())
+}
+
+impl Wallets for Between {
     fn shape(&self) -> LedgerShape {
         self.wallets.shape()
     }
 
-    fn execute(
-        &self,
-        shard: ShardId,
-        commands: Vec<WalletCommand>,
-    ) -> BoxFuture<'static, Result<Vec<WalletOutcome>, CallError>> {
-        if self.sends.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
-            tokio::spawn(self.wallets.execute(shard, commands));
-        }
-        Box::pin(std::future::pending())
+    fn execute(&self, shard: ShardId, commands: Vec<WalletCommand>) -> Executed {
+        (self.execute)(&self.wallets, shard, commands)
     }
 
     fn relay(
@@ -114,7 +141,7 @@ impl Wallets for Silent {
 async fn an_unknown_outcome_can_be_polled_until_it_is_known() {
     let world = World::start().await;
     world.recharge(ANN, 1_000, "t1").await;
-    let silent = Silent::router(&world);
+    let silent = silent_router(&world);
     for is_paid in [true, false] {
         let body = json!({ "gift_id": 1, "count": 1, "to": [2001], "event_id": key() });
         let call = call(&silent, Method::POST, "/v1/rooms/1001/gifts").bearer(&token(ANN)).json(body);

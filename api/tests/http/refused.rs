@@ -2,8 +2,11 @@
 
 use axum::body::Body;
 use http::{Method, StatusCode};
+use largesse_engine::clock::{Clock, SystemClock};
+use largesse_engine::units::Time;
 use serde_json::{Value, json};
 
+use crate::lookups::late_router;
 use crate::world::{ANN, Answer, SERVICE, World, call, key, token};
 
 #[tokio::test]
@@ -86,7 +89,7 @@ async fn a_request_is_not_decided_past_its_callers_deadline() {
     for bad in ["", "-1", "1.5", "soon", "18446744073709551616"] {
         send(bad.into()).await.expect_problem("bad_request");
     }
-    let now = largesse_engine::clock::Clock::now(&largesse_engine::clock::SystemClock).get();
+    let now = SystemClock.now().get();
     let problem = send((now - 1).to_string()).await.expect_problem("deadline_passed");
     assert!(problem["server_time"].as_str().unwrap().ends_with('Z'), "{problem}");
     assert_eq!(world.coins(ANN).await, 50);
@@ -103,6 +106,60 @@ async fn a_request_is_not_decided_past_its_callers_deadline() {
     batch.send().await.expect_problem("deadline_passed");
 
     assert_eq!(send((now + 60_000).to_string()).await.status, StatusCode::OK);
+    world.stop().await;
+}
+
+/// The edge lets all of these in; it is the shard that comes too late.
+#[tokio::test]
+async fn what_waits_past_its_callers_deadline_is_not_decided() {
+    let world = World::start().await;
+    world.recharge(ANN, 50, "t1").await;
+    let deadline = SystemClock.now().plus_millis(300);
+    let late = late_router(&world, deadline);
+    let post = |path, bearer: &str, body: Value| {
+        call(&late, Method::POST, path)
+            .bearer(bearer)
+            .json(body)
+            .header("Largesse-Deadline", &deadline.to_string())
+            .send()
+    };
+    let gift = json!({ "gift_id": 1, "count": 1, "to": [2001], "event_id": "late" });
+    let recharge =
+        json!({ "user_id": ANN, "asset": "coin", "amount": 5, "channel": "apple", "transaction_id": "late" });
+    let transfer = json!({ "transfers": [{
+        "event_id": "late too", "user_id": ANN, "debits": [{ "asset": "coin", "amount": 5 }],
+        "credits": [{ "user_id": 3002, "asset": "coin", "amount": 5 }], "reference": "lunch"
+    }] });
+    let bearer = token(ANN);
+    let (gift, recharge, transfer) = tokio::join!(
+        post("/v1/rooms/1001/gifts", &bearer, gift),
+        post("/v1/recharges", SERVICE, recharge),
+        post("/v1/transfers:batch", SERVICE, transfer),
+    );
+    gift.expect_problem("deadline_passed");
+    recharge.expect_problem("deadline_passed");
+    assert_eq!(transfer.json()["results"][0]["error"]["code"], "deadline_passed", "{transfer:?}");
+    assert_eq!(world.coins(ANN).await, 50);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_passed_deadline_says_nothing_about_an_earlier_attempt() {
+    let world = World::start().await;
+    world.recharge(ANN, 50, "t1").await;
+    let key = key();
+    let first = world.send(ANN, &key, json!({})).await;
+    assert_eq!(first.status, StatusCode::OK);
+    let body = json!({ "gift_id": 1, "count": 1, "to": [2001] });
+    let again = |deadline: Time| {
+        let call = world.post("/v1/rooms/1001/gifts").bearer(&token(ANN)).json(body.clone());
+        call.header("Idempotency-Key", &key).header("Largesse-Deadline", &deadline.to_string()).send()
+    };
+    let problem = again(Time(1)).await.expect_problem("deadline_passed");
+    assert!(problem["detail"].as_str().unwrap().contains("this attempt was not decided"), "{problem}");
+    let replay = again(SystemClock.now().plus_millis(60_000)).await;
+    assert_eq!(replay.header("idempotency-replayed"), Some("true"));
+    assert_eq!(world.coins(ANN).await, 40);
     world.stop().await;
 }
 

@@ -7,7 +7,7 @@ use largesse_api::ApiOptions;
 use largesse_api::room_pass::RoomPassOptions;
 use serde_json::{Value, json};
 
-use crate::lookups::{Silent, settle};
+use crate::lookups::{settle, silent_router};
 use crate::who::make_key;
 use crate::world::{ANN, Answer, BOB, SERVICE, World, call, key, key_ahead, token};
 
@@ -136,7 +136,7 @@ async fn fifty_one_items_get_an_error_that_says_so_and_nothing_is_done() {
 async fn a_time_out_is_not_a_failure_and_comes_within_a_second() {
     let world = World::start().await;
     world.recharge(ANN, 1_000, "t1").await;
-    let silent = Silent::router(&world);
+    let silent = silent_router(&world);
     for is_done in [true, false] {
         let items = json!({ "bizAssetChanges": [change(&key(), ANN, BOB, 10), change(&key(), ANN, BOB, -1)] });
         let started = tokio::time::Instant::now();

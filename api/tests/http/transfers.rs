@@ -8,7 +8,7 @@ use largesse_engine::wallet::command::{TransferCredit, TransferSaid};
 use largesse_engine::wallet::outcome::Refusal;
 use serde_json::{Value, json};
 
-use crate::lookups::{Silent, settle};
+use crate::lookups::{settle, silent_router};
 use crate::world::{ANN, Answer, BOB, SERVICE, World, call, key, token};
 
 /// Coins from one user to another.
@@ -114,7 +114,7 @@ async fn a_thousand_go_in_one_call_and_one_more_does_not() {
 async fn what_is_not_known_is_not_called_refused() {
     let world = World::start().await;
     world.recharge(ANN, 1_000, "t1").await;
-    let silent = Silent::router(&world);
+    let silent = silent_router(&world);
     for is_paid in [true, false] {
         let batch = json!({ "transfers": [transfer(&key(), ANN, BOB, 10), transfer(&key(), ANN, BOB, 0)] });
         let answer = call(&silent, Method::POST, "/v1/transfers:batch").bearer(SERVICE).json(batch).send().await;
@@ -184,7 +184,7 @@ async fn fifty_users_are_asked_for_at_once() {
 #[tokio::test]
 async fn a_user_whose_shard_does_not_answer_has_an_error_of_his_own() {
     let world = World::start().await;
-    let silent = Silent::router(&world);
+    let silent = silent_router(&world);
     let ask = call(&silent, Method::POST, "/v1/balances:query").bearer(SERVICE).json(json!({ "user_ids": [ANN] }));
     let answer = ask.send().await.json();
     assert_eq!(answer["users"][0]["error"]["code"], "shard_unavailable", "{answer}");
