@@ -86,7 +86,7 @@ class Run {
       url: proxy.url,
       bearer: this.#token,
       outbox: await FileOutbox.open(this.#outbox, String(this.viewer)),
-      attemptMs: 1_000,
+      attemptMs: 3_000,
       patienceMs: patience_ms,
       backoffMinMs: 50,
       backoffMaxMs: 400,

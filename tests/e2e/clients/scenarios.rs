@@ -15,7 +15,7 @@ use super::proxy::{Fault, Proxy};
 use crate::harness::{Config, Launch, Scratch, Server, root, until};
 
 const FIRST_VIEWER: u64 = 4_001;
-const ATTEMPT: Duration = Duration::from_secs(1);
+const ATTEMPT: Duration = Duration::from_secs(3);
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
 
 #[derive(Deserialize)]
