@@ -8,6 +8,7 @@ mod auth;
 mod check;
 mod cql;
 mod environment;
+mod kafka;
 mod limits;
 mod load;
 mod model;
@@ -22,10 +23,11 @@ pub use auth::{Algorithm, AuthConfig, KeySource, ReadKeyError, RoomPassConfig, S
 pub use check::{Problem, Problems};
 pub use cql::CqlConfig;
 pub use environment::{Environment, Profile, UnknownName};
+pub use kafka::{KafkaConfig, SaslMechanism, SecurityProtocol};
 pub use limits::{LimitsConfig, RateLimit};
 pub use load::{Flag, LoadError, Loaded, Sources};
 pub use model::{
-    Config, DataConfig, EngineConfig, HttpConfig, KafkaConfig, LedgerConfig, LogConfig, LogKind, LogOutputConfig,
+    Config, DataConfig, EngineConfig, HttpConfig, LedgerConfig, LogConfig, LogKind, LogOutputConfig,
     OutputFormat, RoomConfig, StoreConfig, StoreKind,
 };
 pub use origin::Setting;

@@ -92,6 +92,7 @@ fn documented_defaults_are_the_real_ones() {
         include_str!("model.rs"),
         include_str!("auth.rs"),
         include_str!("cql.rs"),
+        include_str!("kafka.rs"),
         include_str!("limits.rs"),
         include_str!("recharge.rs"),
     ];
@@ -212,6 +213,17 @@ fn brokers_and_copies_fit_together() {
               log.kafka.min-insync-replicas: 2 must not be more than log.kafka.replication = 1
               log.kafka.delivery-timeout: must be at least log.kafka.request-timeout, and at most 15 min"#]],
     );
+}
+
+#[test]
+fn logging_in_to_kafka_needs_all_of_it() {
+    let rest = "user = \"largesse\"\npassword-file = \"/run/secrets/kafka\"";
+    check_file(&format!("[log.kafka]\nsecurity-protocol = \"sasl-ssl\"\nca-file = \"/etc/ca.pem\"\n{rest}"), expect!["fine"]);
+    check_file(&format!("[log.kafka]\nsecurity-protocol = \"sasl-plaintext\"\n{rest}"), expect!["fine"]);
+    check_file("[log.kafka]\nsecurity-protocol = \"sasl-ssl\"", expect![[r#""#]]);
+    check_file(&format!("[log.kafka]\nsecurity-protocol = \"ssl\"\n{rest}"), expect![[r#""#]]);
+    check_file("[log.kafka]\nca-file = \"/etc/ca.pem\"", expect![[r#""#]]);
+    check_file("[log.kafka]\nsasl-mechanism = \"scram\"", expect![[r#""#]]);
 }
 
 #[test]

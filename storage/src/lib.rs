@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod folder;
+pub mod ledger_id;
 pub mod log;
 pub mod store;
 
