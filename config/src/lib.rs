@@ -27,8 +27,8 @@ pub use kafka::{KafkaConfig, SaslMechanism, SecurityProtocol};
 pub use limits::{LimitsConfig, RateLimit};
 pub use load::{Flag, LoadError, Loaded, Sources};
 pub use model::{
-    Config, DataConfig, EngineConfig, HttpConfig, LedgerConfig, LogConfig, LogKind, LogOutputConfig,
-    OutputFormat, RoomConfig, StoreConfig, StoreKind,
+    Config, DataConfig, EngineConfig, HttpConfig, LedgerConfig, LogConfig, LogKind, LogOutputConfig, OutputFormat,
+    RoomConfig, StoreConfig, StoreKind,
 };
 pub use origin::Setting;
 pub use recharge::{

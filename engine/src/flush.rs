@@ -233,8 +233,7 @@ impl<R: Rows> Flusher<R> {
     /// it has forgotten must be written again.
     pub async fn confirm(&mut self, written: Written) -> Result<(), FlushError> {
         let found = self.store.checkpoint(self.shard).await?;
-        let (position, relay) =
-            found.map_or((Position::START, Position::START), |at| (at.position, at.relay_position));
+        let (position, relay) = found.map_or((Position::START, Position::START), |at| (at.position, at.relay_position));
         if position < written.flushed.position || relay < written.keep_from {
             let written = written.flushed.position;
             return Err(FlushError::Forgotten { shard: self.shard, written, found: position.min(relay) });

@@ -71,9 +71,8 @@ pub async fn topics(
         (None, None) => Err("no data folder was named".into()),
     };
     let is_other_id = |folder: &DataFolder| folder.id().is_some_and(|id| logs.id().is_some_and(|of_log| of_log != id));
-    let is_other = |folder: &DataFolder| {
-        folder.ledger() != ledger || folder.shape() != logs.shape() || is_other_id(folder)
-    };
+    let is_other =
+        |folder: &DataFolder| folder.ledger() != ledger || folder.shape() != logs.shape() || is_other_id(folder);
     if let Some(folder) = folder.filter(|folder| is_other(folder)) {
         let (found, shards) = (folder.ledger().clone(), folder.shape().wallet_shards);
         return Err(DataDirError::OtherLedger { dir: folder.dir().to_path_buf(), found, shards });

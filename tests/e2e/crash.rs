@@ -43,7 +43,8 @@ async fn crash_and_compare(kills: u32) {
 
     let (serving, seen) = watch::channel(Some((0, server.client.clone())));
     let (stop, stopping) = watch::channel(false);
-    let world = Arc::new(World { hosts: HOSTS.into(), seen, stopping, may_freeze: false, settled_within: SETTLED_WITHIN });
+    let world =
+        Arc::new(World { hosts: HOSTS.into(), seen, stopping, may_freeze: false, settled_within: SETTLED_WITHIN });
     let players = VIEWERS.iter().map(|user| (*user, true)).chain(HOSTS_WHO_SEND.iter().map(|user| (*user, false)));
     let players: Vec<_> = players
         .map(|(user, is_alone)| tokio::spawn(Player::new(user, is_alone, dice.fork(), Arc::clone(&world)).play()))

@@ -44,7 +44,10 @@ impl Ledger {
             self.brokers
         );
         let config = Config { more, wallet_shards: 4, ..Config::new(&hosts) };
-        Launch::serve_as_written(&scratch.data(), &config).env("LARGESSE__LEDGER__NAME", self.name.as_str()).ready().await
+        Launch::serve_as_written(&scratch.data(), &config)
+            .env("LARGESSE__LEDGER__NAME", self.name.as_str())
+            .ready()
+            .await
     }
 
     /// Everything adds up, in the topics and in the view that this folder is.
@@ -179,7 +182,8 @@ async fn two_owners(rounds: u32) {
 
     let (serving, seen) = watch::channel(Some((0, second.client.clone())));
     let (stop, stopping) = watch::channel(false);
-    let world = Arc::new(World { hosts: HOSTS.into(), seen, stopping, may_freeze: true, settled_within: Duration::MAX });
+    let world =
+        Arc::new(World { hosts: HOSTS.into(), seen, stopping, may_freeze: true, settled_within: Duration::MAX });
     let players: Vec<_> = VIEWERS
         .iter()
         .map(|user| tokio::spawn(Player::new(*user, true, dice.fork(), Arc::clone(&world)).play()))

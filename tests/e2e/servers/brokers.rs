@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::log_away::engines;
 use super::own::Own;
-use super::stage::{Probes, Stage};
+use super::stage::{PATIENCE, Probes, Stage};
 use crate::harness::Dice;
 use crate::setup;
 
@@ -39,13 +39,13 @@ async fn a_leader_is_killed_and_the_others_go_on() {
         let killed = leader(&ports.join(","), "three.wallet");
         kafka.signal(killed, Signal::KILL);
         for user in PROBERS {
-            let after = probes.paid(&client, user, Duration::from_secs(40)).await;
+            let after = probes.paid(&client, user, PATIENCE).await;
             println!("broker {killed} was killed; {user} goes on after {after:?}");
         }
         // It joins again, or the next one that is killed would leave too few.
         kafka.up().await;
         for user in PROBERS {
-            probes.paid(&client, user, Duration::from_secs(40)).await;
+            probes.paid(&client, user, PATIENCE).await;
         }
         stage.is_over(round * 5);
     }

@@ -80,7 +80,7 @@ async fn survives(kafka: &Own, proxy: &Proxy, harm: Harm, dice: &mut Dice) {
     harm.begin(kafka, proxy).await;
     is_told_so(&stage, &mut probes, if matches!(harm, Harm::Killed) { Duration::ZERO } else { AWAY }).await;
     harm.end(kafka, proxy).await;
-    let after = probes.paid(&stage.server.client, PROBER, Duration::from_secs(40)).await;
+    let after = probes.paid(&stage.server.client, PROBER, PATIENCE).await;
     println!("{harm:?}: sending goes on after {after:?}");
     stage.is_over(9);
     stage.ends_well(&probes).await;

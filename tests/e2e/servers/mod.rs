@@ -4,8 +4,8 @@
 //! These tests start servers of their own, on ports from `LARGESSE_TEST_OWN_PORTS` (19700) on, and put a proxy before them.
 
 mod brokers;
-mod lost;
 mod log_away;
+mod lost;
 mod own;
 mod proxy;
 mod stage;

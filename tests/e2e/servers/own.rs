@@ -38,7 +38,11 @@ impl Own {
         Own::start("cassandra", "CASSANDRA_PORT", settings).await
     }
 
-    async fn start(service: &'static str, port_setting: &'static str, mut settings: Vec<(&'static str, String)>) -> Own {
+    async fn start(
+        service: &'static str,
+        port_setting: &'static str,
+        mut settings: Vec<(&'static str, String)>,
+    ) -> Own {
         let port = first_port();
         settings.push((port_setting, port.to_string()));
         let own = Own { dir: tempfile::tempdir().unwrap(), service, port, settings };

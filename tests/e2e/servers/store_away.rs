@@ -122,7 +122,8 @@ async fn survives(cassandra: &Own, proxy: &Proxy, harm: Harm, dice: &mut Dice) {
     }
     let (before, _) = rate(&client, MEASURED).await;
     harm.begin(cassandra, proxy);
-    let ((during, longest), ()) = tokio::join!(rate(&client, MEASURED), others_are_told(&client, &mut probes, MEASURED));
+    let ((during, longest), ()) =
+        tokio::join!(rate(&client, MEASURED), others_are_told(&client, &mut probes, MEASURED));
     println!("{harm:?}: {before:.0} gifts/s before, {during:.0} while the store is away, the longest took {longest:?}");
     harm.end(cassandra, proxy).await;
     let after = probes.paid(&client, PROBER, PATIENCE).await;

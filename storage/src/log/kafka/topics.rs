@@ -57,7 +57,9 @@ pub enum OpenError {
     Unsupported(&'static str),
     #[error("kafka at {brokers} refuses this login: check log.kafka.user, its password and log.kafka.sasl-mechanism")]
     Refused { brokers: String },
-    #[error("no encrypted connection to kafka at {brokers} comes about: check log.kafka.ca-file and the brokers' certificates")]
+    #[error(
+        "no encrypted connection to kafka at {brokers} comes about: check log.kafka.ca-file and the brokers' certificates"
+    )]
     Distrusted { brokers: String },
     #[error("there is no ledger `{ledger}` at {brokers}: check both, or start the server once to create it")]
     NoLedger { ledger: LedgerName, brokers: String },
@@ -228,9 +230,7 @@ impl Checker {
                 self.check(shape, true)?;
                 Ok(Prepared { shape, id: found.id })
             }
-            Some(found) => {
-                Err(OpenError::OtherShape { topic: self.plate.clone(), found: found.shape, asked: shape })
-            }
+            Some(found) => Err(OpenError::OtherShape { topic: self.plate.clone(), found: found.shape, asked: shape }),
             None => Err(OpenError::Damaged { topic: self.plate.clone(), why: "what was written is not there".into() }),
         }
     }
