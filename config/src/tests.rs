@@ -243,7 +243,6 @@ fn logging_in_to_kafka_needs_all_of_it() {
             the configuration does not fit together:
               log.kafka.ca-file: would not be used: set log.kafka.security-protocol to `ssl` or `sasl-ssl`"#]],
     );
-    check_file("[log.kafka]\nsasl-mechanism = \"scram\"", expect![[r#""#]]);
 }
 
 #[test]
