@@ -153,6 +153,7 @@ async fn is_patient(proxy: &Proxy, dice: &mut Dice) {
 
 /// One server for all, one after the other: it takes half a minute to start.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a database takes half a minute to start; `./test --long` runs it"]
 async fn what_can_become_of_a_database() {
     if !setup::has_servers() {
         return;
@@ -169,6 +170,7 @@ async fn what_can_become_of_a_database() {
 
 /// It is killed right after it has acknowledged rows that it had not synced, and is back before anybody asks it again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a database takes half a minute to start; `./test --long` runs it"]
 async fn what_a_database_forgets_is_written_again() {
     if !setup::has_servers() {
         return;
