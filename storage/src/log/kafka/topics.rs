@@ -195,7 +195,6 @@ impl Checker {
                         return Err(OpenError::Refused { brokers: brokers() });
                     }
                     Some(RDKafkaErrorCode::SSL) => return Err(OpenError::Distrusted { brokers: brokers() }),
-                    #[expect(clippy::wildcard_enum_match_arm, reason = "this enum belongs to others and grows")]
                     _ => {}
                 }
             }
