@@ -9,12 +9,12 @@ use largesse_storage::events::EventsOptions;
 use largesse_storage::letters::{LetterFolder, LetterLog, LetterTopic};
 
 use crate::exit::Failure;
-use crate::run::kafka_options;
+use crate::logs::kafka_options;
 
 pub fn options(config: &Config) -> Result<EventsOptions, Failure> {
     let events = &config.events;
     let ledger: LedgerName = config.ledger.name.parse().map_err(Failure::new)?;
-    let mut kafka = kafka_options(&config.log.kafka);
+    let mut kafka = kafka_options(config)?;
     if let Some(brokers) = &events.brokers {
         kafka.brokers.clone_from(brokers);
     }
@@ -37,7 +37,7 @@ pub fn letters(config: &Config) -> Result<Arc<dyn LetterLog>, Failure> {
         LogKind::Embedded => Arc::new(LetterFolder::new(&config.data.dir)),
         LogKind::Kafka => {
             let ledger: LedgerName = config.ledger.name.parse().map_err(Failure::new)?;
-            Arc::new(LetterTopic::new(&kafka_options(&config.log.kafka), &ledger).map_err(Failure::new)?)
+            Arc::new(LetterTopic::new(&kafka_options(config)?, &ledger).map_err(Failure::new)?)
         }
     })
 }

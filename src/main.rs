@@ -11,6 +11,7 @@ mod dev_keys;
 mod events_out;
 mod exit;
 mod jwks;
+mod logs;
 mod output;
 mod payments;
 mod run;

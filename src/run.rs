@@ -13,7 +13,7 @@ use largesse_api::rates::{Rate, RateOptions};
 use largesse_api::room_pass::RoomPassOptions;
 use largesse_api::state::Phase;
 use largesse_api::{ApiOptions, ApiState, ConnectionLimits, admin_router, public_router, serve_with};
-use largesse_config::{Algorithm, AuthConfig, Config, KafkaConfig, KeySource, LogKind, RateLimit, ViewerKey};
+use largesse_config::{Algorithm, AuthConfig, Config, KeySource, RateLimit, ViewerKey};
 use largesse_engine::accumulator::AccumulatorLimits;
 use largesse_engine::clock::{SteadyClock, SystemClock};
 use largesse_engine::flush::FlushLimits;
@@ -28,8 +28,6 @@ use largesse_engine::wallet::wallets::WalletLimits;
 use largesse_engine::wallet::window::WindowLimits;
 use largesse_storage::events::{self, Events};
 use largesse_storage::folder::DataFolder;
-use largesse_storage::log::embedded::{EmbeddedLogOptions, EmbeddedLogs};
-use largesse_storage::log::kafka::{KafkaLogs, KafkaOptions};
 use largesse_storage::store::gap;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -38,7 +36,7 @@ use tokio::task::JoinHandle;
 
 use crate::exit::Failure;
 use crate::jwks::Published;
-use crate::{payments, stores};
+use crate::{logs, payments, stores};
 
 /// A process that serves.
 pub struct Running {
@@ -75,13 +73,7 @@ pub async fn start(config: &Config) -> Result<Running, Failure> {
     // Before anything slow, so that an address in use is told at once.
     let public = bind(config.http.listen, "http.listen", "--listen").await?;
     let admin = bind(config.http.admin_listen, "http.admin-listen", "--admin-listen").await?;
-    let logs: Arc<dyn Logs> = match config.log.kind {
-        LogKind::Embedded => Arc::new(EmbeddedLogs::open(&folder, log_options(config)).map_err(Failure::new)?),
-        LogKind::Kafka => {
-            refuse_embedded_log(&folder)?;
-            Arc::new(KafkaLogs::open(kafka_options(&config.log.kafka), &ledger, shape).await.map_err(Failure::new)?)
-        }
-    };
+    let logs = logs::open(config, &folder).await?;
     let store = stores::open(config, &folder).await?;
     gap::check(&*logs, &*store, shape).await.map_err(Failure::new)?;
     let clock = Arc::new(SteadyClock::new(SystemClock));
@@ -216,41 +208,6 @@ async fn bind(address: SocketAddr, key: &str, flag: &str) -> Result<TcpListener,
 
 fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
     listener.local_addr().map_err(|error| Failure::new(format_args!("cannot tell the address: {error}")))
-}
-
-fn log_options(config: &Config) -> EmbeddedLogOptions {
-    let defaults = EmbeddedLogOptions::default();
-    let segment_bytes = config.log.segment_bytes.get();
-    EmbeddedLogOptions {
-        segment_bytes,
-        bytes_max: config.log.bytes_max.get(),
-        reserve_bytes: defaults.reserve_bytes.min(segment_bytes / 2),
-        ..defaults
-    }
-}
-
-/// Money in a log that nobody reads any more would be gone without a word.
-fn refuse_embedded_log(folder: &DataFolder) -> Result<(), Failure> {
-    if !folder.has_log() {
-        return Ok(());
-    }
-    let what = format!("log.kind is `kafka`, but {} holds an embedded log", folder.dir().display());
-    Err(Failure::new(what).help("choose another data.dir, or set log.kind to `embedded`; a log cannot move over"))
-}
-
-/// How often records that nobody needs any more are given up.
-const CUT_EVERY: Duration = Duration::from_secs(10);
-
-pub fn kafka_options(config: &KafkaConfig) -> KafkaOptions {
-    KafkaOptions {
-        brokers: config.brokers.clone(),
-        producers: config.producers,
-        replication: config.replication,
-        min_insync_replicas: config.min_insync_replicas,
-        delivery_timeout: config.delivery_timeout,
-        request_timeout: config.request_timeout,
-        cut_every: config.cut.then_some(CUT_EVERY),
-    }
 }
 
 fn node_options(config: &Config, shape: LedgerShape) -> NodeOptions {

@@ -24,8 +24,11 @@ pub async fn open(config: &Config, folder: &DataFolder) -> Result<Arc<dyn Store>
             if config.store.cql.migrate_at_start {
                 cql::migrate(&options, ledger, shape).await.map_err(|error| cql_failure(&error))?;
             }
-            let store = CqlStore::open(ledger, shape, options).await;
-            Ok(Arc::new(store.map_err(|error| cql_failure(&error))?))
+            let store = CqlStore::open(ledger, shape, options).await.map_err(|error| cql_failure(&error))?;
+            if let Some(id) = folder.id() {
+                store.belong_to(id).await.map_err(|error| cql_failure(&error))?;
+            }
+            Ok(Arc::new(store))
         }
     }
 }
@@ -50,6 +53,7 @@ pub fn cql_options(config: &CqlConfig) -> Result<CqlOptions, Failure> {
         connect_timeout: config.connect_timeout,
         read_timeout: config.read_timeout,
         write_timeout: config.write_timeout,
+        forgets_for: config.forgets_for,
     })
 }
 
@@ -64,6 +68,7 @@ pub fn cql_failure(error: &cql::OpenError) -> Failure {
         | cql::OpenError::Older { .. }
         | cql::OpenError::Newer { .. }
         | cql::OpenError::OtherLedger { .. }
+        | cql::OpenError::OtherLog { .. }
         | cql::OpenError::Damaged { .. }
         | cql::OpenError::Failed { .. } => failure,
     }

@@ -141,6 +141,23 @@ impl Config {
         let is_sane = (kafka.request_timeout..=Duration::from_secs(900)).contains(&kafka.delivery_timeout);
         let why = "must be at least log.kafka.request-timeout, and at most 15 min";
         checks.that(is_sane, "log.kafka.delivery-timeout", why);
+        self.check_kafka_security(checks);
+    }
+
+    fn check_kafka_security(&self, checks: &mut Checks) {
+        let kafka = &self.log.kafka;
+        let (user, password) = (kafka.user.is_some(), kafka.password().is_some());
+        one_of(checks, "log.kafka.password", kafka.password.as_ref(), kafka.password_file.as_ref());
+        if kafka.security_protocol.logs_in() {
+            checks.that(user, "log.kafka.user", "is needed to log in by log.kafka.security-protocol");
+            checks.that(password, "log.kafka.password-file", "or log.kafka.password is needed for log.kafka.user");
+        } else {
+            let why = "would not be used: set log.kafka.security-protocol to `sasl-ssl` or `sasl-plaintext`";
+            checks.that(!user && !password, "log.kafka.user", why);
+        }
+        let is_used = kafka.ca_file.is_none() || kafka.security_protocol.is_encrypted();
+        let why = "would not be used: set log.kafka.security-protocol to `ssl` or `sasl-ssl`";
+        checks.that(is_used, "log.kafka.ca-file", why);
     }
 
     fn check_engine(&self, checks: &mut Checks) {
@@ -300,6 +317,7 @@ impl CqlConfig {
             let is_sane = (Duration::from_millis(10)..=Duration::from_secs(60)).contains(&span);
             checks.that(is_sane, key, "must be 10 ms to 1 min");
         }
+        checks.that(self.forgets_for <= Duration::from_secs(3_600), "store.cql.forgets-for", "must be at most 1 h");
     }
 }
 

@@ -45,6 +45,10 @@ pub struct CqlConfig {
     /// How long one batch of a flush may take before the flush begins again. Default: 5 s.
     #[serde(with = "span")]
     pub write_timeout: Duration,
+    /// How long the database may forget what it has acknowledged, as one does that is killed before it has synced
+    /// (Cassandra: `commitlog_sync_period`). The log and this process keep everything for so long. Default: 15 s.
+    #[serde(with = "span")]
+    pub forgets_for: Duration,
     /// Make or upgrade the tables when the server starts, as `store migrate` does; for one server only. Default: false.
     pub migrate_at_start: bool,
 }
@@ -65,6 +69,7 @@ impl Default for CqlConfig {
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(1),
             write_timeout: Duration::from_secs(5),
+            forgets_for: Duration::from_secs(15),
             migrate_at_start: false,
         }
     }

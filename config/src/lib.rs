@@ -9,6 +9,7 @@ mod check;
 mod cql;
 mod environment;
 mod events;
+mod kafka;
 mod limits;
 mod load;
 mod model;
@@ -24,11 +25,12 @@ pub use check::{Problem, Problems};
 pub use cql::CqlConfig;
 pub use environment::{Environment, Profile, UnknownName};
 pub use events::EventsConfig;
+pub use kafka::{KafkaConfig, SaslMechanism, SecurityProtocol};
 pub use limits::{LimitsConfig, RateLimit};
 pub use load::{Flag, LoadError, Loaded, Sources};
 pub use model::{
-    Config, DataConfig, EngineConfig, HttpConfig, KafkaConfig, LedgerConfig, LogConfig, LogKind, LogOutputConfig,
-    OutputFormat, RoomConfig, StoreConfig, StoreKind,
+    Config, DataConfig, EngineConfig, HttpConfig, LedgerConfig, LogConfig, LogKind, LogOutputConfig, OutputFormat,
+    RoomConfig, StoreConfig, StoreKind,
 };
 pub use origin::Setting;
 pub use recharge::{

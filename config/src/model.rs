@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::auth::AuthConfig;
 use crate::cql::CqlConfig;
 use crate::events::EventsConfig;
+use crate::kafka::KafkaConfig;
 use crate::limits::LimitsConfig;
 use crate::recharge::RechargeConfig;
 use crate::values::{ByteSize, span};
@@ -70,7 +71,8 @@ pub struct LogConfig {
     pub kind: LogKind,
     /// Embedded: size of one file of the log, allocated at once. Default: 64 MiB.
     pub segment_bytes: ByteSize,
-    /// Embedded: most that the log may take on disk; near it new commands are told `overloaded`. Default: 4 GiB.
+    /// Most that the log may take of what is still needed: on disk where it is embedded, of what this process has not moved
+    /// into the store in Kafka; near it new commands are told `overloaded`. Default: 4 GiB.
     pub bytes_max: ByteSize,
     pub kafka: KafkaConfig,
 }
@@ -92,43 +94,6 @@ pub enum LogKind {
     #[default]
     Embedded,
     Kafka,
-}
-
-/// `[log.kafka]`: the brokers that hold the log, for `log.kind = "kafka"`. The topics are `<ledger>.wallet`,
-/// `<ledger>.control` and `<ledger>.ledger`; they are made by the first process, and checked at every start.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct KafkaConfig {
-    /// Some brokers of the cluster, each `host:port`; the others are learnt from them. Default: ["127.0.0.1:9092"].
-    pub brokers: Vec<String>,
-    /// Producers of this process, 1 to 64, each with connections of its own; a shard stays on one. Default: 4.
-    pub producers: usize,
-    /// Copies of every partition; topics with fewer are refused. Default: 3.
-    pub replication: u16,
-    /// How many copies must have a record before anyone is answered; topics with fewer are refused. Default: 2.
-    pub min_insync_replicas: u16,
-    /// How long a record is tried before nobody knows what became of it, and its shard is claimed anew. Default: 30 s.
-    #[serde(with = "span")]
-    pub delivery_timeout: Duration,
-    /// How long a broker may take to answer before another try. Default: 10 s.
-    #[serde(with = "span")]
-    pub request_timeout: Duration,
-    /// Whether records that are flushed and acknowledged are given up; `false` keeps all history. Default: true.
-    pub cut: bool,
-}
-
-impl Default for KafkaConfig {
-    fn default() -> Self {
-        KafkaConfig {
-            brokers: vec!["127.0.0.1:9092".into()],
-            producers: 4,
-            replication: 3,
-            min_insync_replicas: 2,
-            delivery_timeout: Duration::from_secs(30),
-            request_timeout: Duration::from_secs(10),
-            cut: true,
-        }
-    }
 }
 
 /// `[store]`: the rows of balances, receipts and history, which are views of the log.

@@ -57,6 +57,7 @@ fn optional_keys_are_mentioned_in_the_single_profile() {
         "issuer",
         "audience",
         "datacenter",
+        "ca-file",
         "user",
         "password",
         "password-file",
@@ -93,6 +94,7 @@ fn documented_defaults_are_the_real_ones() {
         include_str!("auth.rs"),
         include_str!("cql.rs"),
         include_str!("events.rs"),
+        include_str!("kafka.rs"),
         include_str!("limits.rs"),
         include_str!("recharge.rs"),
     ];
@@ -213,6 +215,35 @@ fn brokers_and_copies_fit_together() {
               log.kafka.brokers: `kafka-1` is not host:port
               log.kafka.min-insync-replicas: 2 must not be more than log.kafka.replication = 1
               log.kafka.delivery-timeout: must be at least log.kafka.request-timeout, and at most 15 min"#]],
+    );
+}
+
+#[test]
+fn logging_in_to_kafka_needs_all_of_it() {
+    let rest = "user = \"largesse\"\npassword-file = \"/run/secrets/kafka\"";
+    check_file(
+        &format!("[log.kafka]\nsecurity-protocol = \"sasl-ssl\"\nca-file = \"/etc/ca.pem\"\n{rest}"),
+        expect!["fine"],
+    );
+    check_file(&format!("[log.kafka]\nsecurity-protocol = \"sasl-plaintext\"\n{rest}"), expect!["fine"]);
+    check_file(
+        "[log.kafka]\nsecurity-protocol = \"sasl-ssl\"",
+        expect![[r#"
+            the configuration does not fit together:
+              log.kafka.user: is needed to log in by log.kafka.security-protocol
+              log.kafka.password-file: or log.kafka.password is needed for log.kafka.user"#]],
+    );
+    check_file(
+        &format!("[log.kafka]\nsecurity-protocol = \"ssl\"\n{rest}"),
+        expect![[r#"
+            the configuration does not fit together:
+              log.kafka.user: would not be used: set log.kafka.security-protocol to `sasl-ssl` or `sasl-plaintext`"#]],
+    );
+    check_file(
+        "[log.kafka]\nca-file = \"/etc/ca.pem\"",
+        expect![[r#"
+            the configuration does not fit together:
+              log.kafka.ca-file: would not be used: set log.kafka.security-protocol to `ssl` or `sasl-ssl`"#]],
     );
 }
 

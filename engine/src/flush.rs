@@ -38,6 +38,8 @@ pub enum FlushError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Impossible(#[from] Impossible),
+    #[error("the store had {shard} up to {written} and now has it up to {found}: it forgot what it had acknowledged")]
+    Forgotten { shard: ShardId, written: Position, found: Position },
 }
 
 /// How far a shard's flusher is.
@@ -58,6 +60,13 @@ impl Flushed {
         // More events may still come within the last millisecond.
         until.minus_millis(1)
     }
+}
+
+/// What the store has acknowledged, and what of the log is needed no more once the store can be trusted to keep that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    pub flushed: Flushed,
+    pub keep_from: Position,
 }
 
 pub struct Flusher<R> {
@@ -213,7 +222,26 @@ impl<R: Rows> Flusher<R> {
         self.store.write(batch).await?;
         self.relay_position = relay_position;
         self.idle_entries = 0;
-        let keep_from = relay_position.min(self.position);
+        if self.store.forgets_for().is_zero() { self.cut(self.written().keep_from).await } else { Ok(()) }
+    }
+
+    pub fn written(&self) -> Written {
+        Written { flushed: self.flushed(), keep_from: self.relay_position.min(self.position) }
+    }
+
+    /// For a store that may forget, once it would have: either it still has what was written, and the log is cut, or what
+    /// it has forgotten must be written again.
+    pub async fn confirm(&mut self, written: Written) -> Result<(), FlushError> {
+        let found = self.store.checkpoint(self.shard).await?;
+        let (position, relay) = found.map_or((Position::START, Position::START), |at| (at.position, at.relay_position));
+        if position < written.flushed.position || relay < written.keep_from {
+            let written = written.flushed.position;
+            return Err(FlushError::Forgotten { shard: self.shard, written, found: position.min(relay) });
+        }
+        self.cut(written.keep_from).await
+    }
+
+    async fn cut(&mut self, keep_from: Position) -> Result<(), FlushError> {
         if keep_from > self.truncated {
             self.log.truncate_before(keep_from).await?;
             self.truncated = keep_from;

@@ -20,6 +20,12 @@ pub trait Logs: Send + Sync + 'static {
     fn is_tight(&self) -> bool {
         self.room().is_tight
     }
+
+    /// Whether there is no place even for what shards send each other, which is never more than what callers were let in
+    /// for before.
+    fn is_full(&self) -> bool {
+        self.is_tight()
+    }
 }
 
 /// How much a log holds and may hold.

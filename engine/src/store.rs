@@ -2,6 +2,8 @@
 //!
 //! Every write may be repeated, and may arrive after a newer one: a row only ever goes forward in `seq`.
 
+use std::time::Duration;
+
 use bincode::{Decode, Encode};
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -32,6 +34,11 @@ pub trait Store: Send + Sync + 'static {
     fn write(&self, batch: FlushBatch) -> BoxFuture<'_, Result<(), StoreError>>;
 
     fn checkpoint(&self, shard: ShardId) -> BoxFuture<'_, Result<Option<Checkpoint>, StoreError>>;
+
+    /// How long it may still forget what it has acknowledged, as a database does that is killed before it has synced.
+    fn forgets_for(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Own events of a user, newest first.
     fn page_sent(&self, query: SentQuery) -> BoxFuture<'_, Result<Page<StoredEvent>, StoreError>>;

@@ -20,7 +20,7 @@ Examples:
   largesse audit --kafka 127.0.0.1:9092 --ledger main
   largesse audit --data /var/lib/largesse --config largesse.toml
 
-With a configuration that names a database as its store, the rows there are compared.
+With a configuration that names Kafka for its log or a database as its store, those are read.
 Beside a running process the logs are audited; stop it to compare the rows of its store as well.
 Ends with 4 when something is off, and names the first event that differs.";
 
@@ -44,16 +44,16 @@ impl Audit {
     pub fn run(&self, format: Format) -> Result<(), Failure> {
         run::block_on(async {
             let options = AuditOptions { problems_max: self.problems, ..AuditOptions::default() };
-            let store = self.pick.load()?.config.store;
-            let rows = match store.kind {
+            let config = self.pick.load()?.config;
+            let rows = match config.store.kind {
                 StoreKind::Embedded => None,
-                StoreKind::Cql => Some(stores::cql_options(&store.cql)?),
+                StoreKind::Cql => Some(stores::cql_options(&config.store.cql)?),
             };
-            let report = match (self.kafka.options(), rows) {
+            let report = match (self.kafka.topics(&config)?, rows) {
                 // A folder that is not there is none that anybody meant.
-                (Some(kafka), rows) => {
+                (Some((kafka, ledger)), rows) => {
                     let dir = self.data.is_dir().then_some(self.data.as_path());
-                    largesse_storage::audit::topics(kafka, &self.kafka.ledger, dir, rows, options).await
+                    largesse_storage::audit::topics(kafka, &ledger, dir, rows, options).await
                 }
                 (None, Some(rows)) => largesse_storage::audit::data_dir_with_cql(&self.data, rows, options).await,
                 (None, None) => largesse_storage::audit::data_dir(&self.data, options).await,

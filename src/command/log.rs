@@ -15,6 +15,7 @@ use largesse_storage::log::embedded::follow::Follower;
 use largesse_storage::log::embedded::{Inspection, RawEntry, RawKind};
 use serde_json::{Value, json};
 
+use crate::command::config::Pick;
 use crate::command::kafka::Kafka;
 use crate::command::topic_log;
 use crate::exit::{Exit, Failure};
@@ -52,6 +53,8 @@ pub struct Inspect {
     data: PathBuf,
     #[command(flatten)]
     kafka: Kafka,
+    #[command(flatten)]
+    pick: Pick,
     /// Only this segment file.
     #[arg(long, value_name = "FILE", conflicts_with = "brokers")]
     file: Option<PathBuf>,
@@ -70,6 +73,8 @@ pub struct Tail {
     data: PathBuf,
     #[command(flatten)]
     kafka: Kafka,
+    #[command(flatten)]
+    pick: Pick,
     /// Whose events: `control` or `wallet-N`.
     #[arg(long, value_name = "SHARD")]
     shard: ShardId,
@@ -92,8 +97,8 @@ impl Log {
 
 impl Inspect {
     fn run(&self, format: Format) -> Result<(), Failure> {
-        if let Some(options) = self.kafka.options() {
-            return topic_log::inspect(options, &self.kafka.ledger, self.shard, Position(self.from), format);
+        if let Some((options, ledger)) = self.kafka.topics(&self.pick.load()?.config)? {
+            return topic_log::inspect(options, &ledger, self.shard, Position(self.from), format);
         }
         let folder = DataFolder::open_read_only(&self.data).map_err(Failure::new)?;
         let (mut file, mut damage) = (None, None);
@@ -182,8 +187,8 @@ fn entry_text(entry: &RawEntry) -> String {
 
 impl Tail {
     fn run(&self, format: Format) -> Result<(), Failure> {
-        if let Some(options) = self.kafka.options() {
-            let ledger = &self.kafka.ledger;
+        if let Some((options, ledger)) = self.kafka.topics(&self.pick.load()?.config)? {
+            let ledger = &ledger;
             return topic_log::tail(options, ledger, self.shard, self.lines, self.follow, format);
         }
         let folder = DataFolder::open_read_only(&self.data).map_err(Failure::new)?;

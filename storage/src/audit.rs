@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use largesse_engine::audit::{AuditError, AuditOptions, Report, Scope, audit};
-use largesse_engine::ledger::LedgerName;
+use largesse_engine::ledger::{LedgerName, LedgerShape};
 use largesse_engine::store::{Store, StoreError};
 use largesse_engine::units::ShardId;
 
 use crate::folder::{DataFolder, FolderError};
+use crate::ledger_id::LedgerId;
 use crate::log::embedded::{EmbeddedLogs, OpenError as LogOpenError};
 use crate::log::kafka::{KafkaLogs, KafkaOptions, OpenError as KafkaOpenError};
 use crate::store::cql::{CqlOptions, CqlStore, OpenError as CqlOpenError};
@@ -65,11 +66,14 @@ pub async fn topics(
     let folder = dir.map(DataFolder::open_read_only).transpose()?;
     let logs = KafkaLogs::open_read_only(kafka, ledger).await?;
     let store: Result<Box<dyn Store>, String> = match (rows, &folder) {
-        (Some(rows), _) => Ok(Box::new(CqlStore::open(ledger, logs.shape(), rows).await?)),
+        (Some(rows), _) => Ok(Box::new(open_rows(ledger, logs.shape(), rows, logs.id()).await?)),
         (None, Some(folder)) => open_store(folder)?.map(|store| Box::new(store) as Box<dyn Store>),
         (None, None) => Err("no data folder was named".into()),
     };
-    if let Some(folder) = folder.filter(|folder| folder.ledger() != ledger || folder.shape() != logs.shape()) {
+    let is_other_id = |folder: &DataFolder| folder.id().is_some_and(|id| logs.id().is_some_and(|of_log| of_log != id));
+    let is_other =
+        |folder: &DataFolder| folder.ledger() != ledger || folder.shape() != logs.shape() || is_other_id(folder);
+    if let Some(folder) = folder.filter(|folder| is_other(folder)) {
         let (found, shards) = (folder.ledger().clone(), folder.shape().wallet_shards);
         return Err(DataDirError::OtherLedger { dir: folder.dir().to_path_buf(), found, shards });
     }
@@ -87,7 +91,7 @@ pub async fn data_dir_with_cql(dir: &Path, rows: CqlOptions, options: AuditOptio
     let folder = DataFolder::open_read_only(dir)?;
     let alone = DataFolder::open(dir, folder.ledger(), folder.shape());
     let store = match &alone {
-        Ok(_) => Ok(CqlStore::open(folder.ledger(), folder.shape(), rows).await?),
+        Ok(_) => Ok(open_rows(folder.ledger(), folder.shape(), rows, folder.id()).await?),
         Err(FolderError::InUse { .. }) => {
             Err("a running process writes to it; stop that process to compare its rows as well".into())
         }
@@ -100,6 +104,19 @@ pub async fn data_dir_with_cql(dir: &Path, rows: CqlOptions, options: AuditOptio
         store: store.as_ref().map(|store| store as &dyn Store).map_err(Clone::clone),
     };
     audit(scope, options).await.map_err(|why| DataDirError::Audit { dir: dir.to_path_buf(), why })
+}
+
+async fn open_rows(
+    ledger: &LedgerName,
+    shape: LedgerShape,
+    rows: CqlOptions,
+    id: Option<&LedgerId>,
+) -> Result<CqlStore, CqlOpenError> {
+    let store = CqlStore::open(ledger, shape, rows).await?;
+    if let Some(id) = id {
+        store.refuse_other_log(id).await?;
+    }
+    Ok(store)
 }
 
 /// A store that was stopped under load still has to write what it held in memory, and until then gives no checkpoint.

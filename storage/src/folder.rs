@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/LOCK         held by the process that writes; its content is that process' id
-//! DIR/ledger.json  format of the folder, name and shape of the ledger; written once
+//! DIR/ledger.json  format of the folder, name, shape and id of the ledger
 //! DIR/wal/         segments of the write-ahead log
 //! DIR/store/       rows
 //! ```
@@ -10,10 +10,12 @@
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use largesse_engine::ledger::{LedgerName, LedgerShape};
 use serde::{Deserialize, Serialize};
+
+use crate::ledger_id::LedgerId;
 
 /// What this program writes. Raise it when an older program could not read the folder any more.
 pub const FOLDER_FORMAT: u32 = 1;
@@ -24,6 +26,8 @@ pub struct DataFolder {
     dir: PathBuf,
     ledger: LedgerName,
     shape: LedgerShape,
+    /// Empty until somebody has asked for it or told it.
+    id: OnceLock<LedgerId>,
     /// `None` when opened for reading only.
     lock: Option<Lock>,
 }
@@ -58,6 +62,12 @@ pub enum FolderError {
         asked_shards = .asked.wallet_shards, asked_hash = .asked.hash_version
     )]
     OtherShape { dir: PathBuf, found: LedgerShape, asked: LedgerShape },
+    #[error(
+        "{dir} belongs to the ledger with the id {found}, the log that is configured to the one with {asked}: choose another \
+         data.dir, or correct where the log is",
+        dir = .dir.display()
+    )]
+    OtherId { dir: PathBuf, found: LedgerId, asked: LedgerId },
     #[error("{} is damaged: {why}; restore it from a backup", .file.display())]
     Damaged { file: PathBuf, why: String },
     #[error("cannot {doing} {}: {why}", .path.display())]
@@ -85,6 +95,16 @@ struct Plate {
     ledger: LedgerName,
     #[serde(flatten)]
     shape: LedgerShape,
+    /// Folders of the first versions have none until they are opened again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<LedgerId>,
+}
+
+impl Plate {
+    fn write(&self, dir: &Path) -> Result<(), FolderError> {
+        let json = serde_json::to_vec_pretty(self).expect("names and numbers are valid JSON");
+        write_atomically(&dir.join("ledger.json"), &json)
+    }
 }
 
 impl DataFolder {
@@ -92,7 +112,7 @@ impl DataFolder {
     pub fn open(dir: &Path, ledger: &LedgerName, shape: LedgerShape) -> Result<Arc<DataFolder>, FolderError> {
         std::fs::create_dir_all(dir).map_err(|why| FolderError::from_io("create", dir, why))?;
         let lock = take_lock(dir)?;
-        match read_plate(dir)? {
+        let id = match read_plate(dir)? {
             Some(plate) if plate.ledger != *ledger => {
                 let (dir, asked) = (dir.to_path_buf(), ledger.clone());
                 return Err(FolderError::OtherLedger { dir, found: plate.ledger, asked });
@@ -100,15 +120,15 @@ impl DataFolder {
             Some(plate) if plate.shape != shape => {
                 return Err(FolderError::OtherShape { dir: dir.to_path_buf(), found: plate.shape, asked: shape });
             }
-            Some(_) => (),
+            Some(plate) => plate.id,
             None => {
                 refuse_orphans(dir)?;
-                let plate = Plate { format: FOLDER_FORMAT, ledger: ledger.clone(), shape };
-                let json = serde_json::to_vec_pretty(&plate).expect("names and numbers are valid JSON");
-                write_atomically(&dir.join("ledger.json"), &json)?;
+                Plate { format: FOLDER_FORMAT, ledger: ledger.clone(), shape, id: None }.write(dir)?;
+                None
             }
-        }
-        let folder = DataFolder { dir: dir.to_path_buf(), ledger: ledger.clone(), shape, lock: Some(lock) };
+        };
+        let id = id.map_or_else(OnceLock::new, OnceLock::from);
+        let folder = DataFolder { dir: dir.to_path_buf(), ledger: ledger.clone(), shape, id, lock: Some(lock) };
         for part in [folder.wal(), folder.store()] {
             std::fs::create_dir_all(&part).map_err(|why| FolderError::from_io("create", &part, why))?;
         }
@@ -119,7 +139,27 @@ impl DataFolder {
     /// Opens the folder for a tool that only reads, also beside a running process.
     pub fn open_read_only(dir: &Path) -> Result<Arc<DataFolder>, FolderError> {
         let plate = read_plate(dir)?.ok_or_else(|| FolderError::Missing(dir.to_path_buf()))?;
-        Ok(Arc::new(DataFolder { dir: dir.to_path_buf(), ledger: plate.ledger, shape: plate.shape, lock: None }))
+        let id = plate.id.map_or_else(OnceLock::new, OnceLock::from);
+        Ok(Arc::new(DataFolder { dir: dir.to_path_buf(), ledger: plate.ledger, shape: plate.shape, id, lock: None }))
+    }
+
+    /// The ledger's id, if the folder knows it.
+    pub fn id(&self) -> Option<&LedgerId> {
+        self.id.get()
+    }
+
+    /// Makes sure that the folder is of this ledger and of no other, and knows it from now on. For the process that writes.
+    pub fn belong_to(&self, id: &LedgerId) -> Result<(), FolderError> {
+        let mine = self.id.get_or_init(|| id.clone());
+        if mine != id {
+            return Err(FolderError::OtherId { dir: self.dir.clone(), found: mine.clone(), asked: id.clone() });
+        }
+        let plate =
+            Plate { format: FOLDER_FORMAT, ledger: self.ledger.clone(), shape: self.shape, id: Some(id.clone()) };
+        match read_plate(&self.dir)? {
+            Some(there) if there.id == plate.id => Ok(()),
+            Some(_) | None => plate.write(&self.dir),
+        }
     }
 
     pub fn dir(&self) -> &Path {

@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod events;
 pub mod folder;
+pub mod ledger_id;
 pub mod letters;
 pub mod log;
 pub mod store;

@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -321,4 +322,92 @@ async fn a_checkpoint_has_the_time_of_the_last_record_also_of_one_without_events
     flush_all(&mut world.flusher().await).await;
     // Somebody was answered at that time; whoever owns the shard next must not begin before it.
     assert_eq!(world.checkpoint().await.time, Time(1_003));
+}
+
+/// Acknowledges before it is sure.
+#[derive(Clone, Default)]
+struct Forgets(Arc<Mutex<MemoryStore>>);
+
+impl Forgets {
+    fn now(&self) -> MemoryStore {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// Killed, and back with what it had synced: nothing.
+    fn forget(&self) {
+        *self.0.lock().unwrap() = MemoryStore::default();
+    }
+}
+
+impl Store for Forgets {
+    fn forgets_for(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn write(&self, batch: FlushBatch) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move { self.now().write(batch).await }.boxed()
+    }
+
+    fn checkpoint(&self, shard: ShardId) -> BoxFuture<'_, Result<Option<Checkpoint>, StoreError>> {
+        async move { self.now().checkpoint(shard).await }.boxed()
+    }
+
+    fn load_wallets(
+        &self,
+        shard: ShardId,
+        users: Vec<UserId>,
+    ) -> BoxFuture<'_, Result<Vec<Vec<BalanceRow>>, StoreError>> {
+        async move { self.now().load_wallets(shard, users).await }.boxed()
+    }
+
+    fn load_receipts(
+        &self,
+        shard: ShardId,
+        keys: Vec<(UserId, largesse_engine::event_id::EventId)>,
+    ) -> BoxFuture<'_, Result<Vec<Option<StoredEvent>>, StoreError>> {
+        async move { self.now().load_receipts(shard, keys).await }.boxed()
+    }
+
+    fn page_sent(&self, query: SentQuery) -> BoxFuture<'_, Result<Page<StoredEvent>, StoreError>> {
+        async move { self.now().page_sent(query).await }.boxed()
+    }
+
+    fn page_received(&self, query: ReceivedQuery) -> BoxFuture<'_, Result<Page<ReceivedEntry>, StoreError>> {
+        async move { self.now().page_received(query).await }.boxed()
+    }
+
+    fn scan_balances(
+        &self,
+        shard: ShardId,
+        after: Option<(UserId, AssetId)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<BalanceRow>, StoreError>> {
+        async move { self.now().scan_balances(shard, after, limit).await }.boxed()
+    }
+}
+
+#[tokio::test]
+async fn the_log_is_kept_until_the_store_cannot_forget_any_more() {
+    let (mut world, store) = (World::new().await, Forgets::default());
+    world.append(3);
+    let mut flusher = world.flusher_into(Arc::new(store.clone())).await;
+    flush_all(&mut flusher).await;
+    let (written, start) = (flusher.written(), world.first_kept().await);
+    store.forget();
+    let forgot = flusher.confirm(written).await.unwrap_err();
+    assert!(matches!(forgot, FlushError::Forgotten { .. }), "{forgot}");
+    assert_eq!(world.first_kept().await, start, "whoever forgot needs it again");
+
+    // Begun again, it writes everything once more.
+    let mut flusher = world.flusher_into(Arc::new(store.clone())).await;
+    flush_all(&mut flusher).await;
+    let early = flusher.written();
+    world.append(2);
+    flush_all(&mut flusher).await;
+    assert_eq!(rows(&store.now()).await.1.len(), 5);
+    flusher.confirm(early).await.unwrap();
+    assert_eq!(world.first_kept().await, early.keep_from, "the store is further, and only this much was waited for");
+    flusher.confirm(flusher.written()).await.unwrap();
+    world.append(1);
+    assert_eq!(world.first_kept().await, flusher.written().keep_from);
 }

@@ -12,11 +12,11 @@ use largesse_engine::clock::{Clock, SystemClock};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::rows;
+use crate::setup;
 
 pub const BIN: &str = env!("CARGO_BIN_EXE_largesse");
-/// Far longer than a start takes; only a process that hangs gets here.
-const START_PATIENCE: Duration = Duration::from_secs(60);
+/// Far longer than a start takes, tables made in a busy database included; only a process that hangs gets here.
+const START_PATIENCE: Duration = Duration::from_secs(180);
 const REQUEST_PATIENCE: Duration = Duration::from_secs(20);
 const SECRET: &str = "a secret of tests, which is long enough to sign";
 const SERVICE_KEY: &str = "lgk_0123456789abcdef0123456789abcdef";
@@ -39,11 +39,11 @@ pub fn largesse() -> Command {
     command
 }
 
-/// Audits a stopped folder with its rows; a JSON report.
+/// Audits the log and the rows of a stopped folder; a JSON report.
 pub fn audit(data: &Path) -> std::process::Output {
     let mut command = largesse();
     command.args(["audit", "-o", "json", "--data"]).arg(data);
-    rows::configure(&mut command, data);
+    setup::configure(&mut command, data);
     command.output().unwrap()
 }
 
@@ -67,23 +67,33 @@ impl Launch {
         let mut command = largesse();
         command.args(["dev", "-o", "json", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data"]);
         command.arg(data);
-        rows::configure(&mut command, data);
+        setup::configure(&mut command, data);
         Launch { command, keys: None }
     }
 
-    /// With the limits of `dev`, and otherwise what `config` says.
+    /// With the limits of `dev`, on the engines that this run is about, and otherwise what `config` says.
     pub fn serve(data: &Path, config: &Config) -> Launch {
         Launch::serve_at(data, config, "127.0.0.1:0")
     }
 
     /// The same at an address that clients know before.
     pub fn serve_at(data: &Path, config: &Config, listen: &str) -> Launch {
+        let mut launch = Launch::written(data, config, listen);
+        setup::configure(&mut launch.command, data);
+        launch
+    }
+
+    /// On the engines that `config` names, whatever this run is about.
+    pub fn serve_as_written(data: &Path, config: &Config) -> Launch {
+        Launch::written(data, config, "127.0.0.1:0")
+    }
+
+    fn written(data: &Path, config: &Config, listen: &str) -> Launch {
         let file = data.with_extension("toml");
         fs::write(&file, config.to_toml()).unwrap();
         let mut command = largesse();
         command.args(["serve", "-o", "json", "--listen", listen, "--admin-listen", "127.0.0.1:0"]);
         command.args(["--profile", "dev", "--data"]).arg(data).arg("--config").arg(file);
-        rows::configure(&mut command, data);
         let keys = Keys { secret: SECRET.into(), service: SERVICE_KEY.into(), admin: ADMIN_KEY.into() };
         Launch { command, keys: Some(keys) }
     }
@@ -424,6 +434,7 @@ pub fn sign(secret: &str, claims: &Value) -> String {
 /// What a test says in its configuration file.
 #[derive(Clone, Debug)]
 pub struct Config {
+    pub ledger: String,
     pub wallet_shards: u16,
     pub rooms: Vec<(u64, Vec<u64>)>,
     pub more: String,
@@ -431,14 +442,15 @@ pub struct Config {
 
 impl Config {
     pub fn new(hosts: &[u64]) -> Config {
-        Config { wallet_shards: 8, rooms: vec![(1001, hosts.into())], more: String::new() }
+        Config { ledger: "main".into(), wallet_shards: 8, rooms: vec![(1001, hosts.into())], more: String::new() }
     }
 
     fn to_toml(&self) -> String {
         let rooms = self.rooms.iter().map(|(id, hosts)| format!("[[room]]\nid = {id}\nhosts = {hosts:?}\n"));
         format!(
-            "[ledger]\nwallet-shards = {}\n[auth]\nadmin-key = \"{ADMIN_KEY}\"\n[auth.viewer]\nsecret = \"{SECRET}\"\n\
+            "[ledger]\nname = \"{}\"\nwallet-shards = {}\n[auth]\nadmin-key = \"{ADMIN_KEY}\"\n[auth.viewer]\nsecret = \"{SECRET}\"\n\
              [[auth.service-keys]]\nname = \"tests\"\nkey = \"{SERVICE_KEY}\"\n{}\n{}",
+            self.ledger,
             self.wallet_shards,
             self.more,
             rooms.collect::<String>()
@@ -479,9 +491,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if rows::are_in_a_database() {
-            rows::drop_keyspace(&self.data());
-        }
+        setup::forget(&self.data());
     }
 }
 

@@ -14,6 +14,7 @@ mod folder;
 mod harness;
 mod readme;
 mod retry;
-mod rows;
+mod servers;
+mod setup;
 mod shim;
 mod slow_disk;

@@ -7,6 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::harness::{Launch, Scratch, largesse, root};
+use crate::setup;
 
 fn readme() -> String {
     fs::read_to_string(root().join("README.md")).unwrap()
@@ -46,7 +47,8 @@ fn coins(balances: &Value) -> u64 {
 async fn the_readme_lines_pay_once_and_show_it() {
     let scratch = Scratch::new();
     // The lines read `largesse-data/dev.env`, so the folder has the name it has by default.
-    let server = Launch::dev(&scratch.path().join("largesse-data")).ready().await;
+    let data = scratch.path().join("largesse-data");
+    let server = Launch::dev(&data).ready().await;
     let scripts = blocks("sh");
     assert_eq!(scripts.len(), 1, "the README has one block of lines to try");
 
@@ -79,6 +81,7 @@ async fn the_readme_lines_pay_once_and_show_it() {
     assert_eq!(gifts[0]["peers"], serde_json::json!(["2001", "2002"]));
     assert!(of_kind("recharge").iter().any(|item| item["amount"] == 10_000), "{history}");
     server.stop();
+    setup::forget(&data);
 }
 
 #[test]

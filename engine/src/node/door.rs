@@ -123,7 +123,11 @@ impl<M: Machine> Door<M> {
         commands: Vec<M::Command>,
     ) -> Result<oneshot::Receiver<Vec<M::Outcome>>, CallError> {
         let overloaded = CallError::Overloaded { retry_after: RETRY_AFTER };
-        let is_out_of_room = self.is_full.load(Ordering::Acquire) || self.logs.is_tight();
+        let has_full_log = match lane {
+            Lane::Caller => self.logs.is_tight(),
+            Lane::Internal => self.logs.is_full(),
+        };
+        let is_out_of_room = self.is_full.load(Ordering::Acquire) || has_full_log;
         if is_out_of_room && !commands.iter().all(M::is_read) {
             return Err(overloaded);
         }
@@ -274,5 +278,30 @@ mod tests {
         let enter = |command| door.enter(Lane::Caller, vec![command]).expect_err("there is no actor behind it");
         assert_eq!(enter(question(1)), CallError::ShardUnavailable, "it got past the log");
         assert!(matches!(enter(WalletCommand::ApplyCredits(Vec::new())), CallError::Overloaded { .. }));
+    }
+
+    /// Near its limit, and able to take more.
+    struct TightLog;
+
+    impl Logs for TightLog {
+        fn shard(&self, _shard: ShardId) -> Arc<dyn ShardLog> {
+            unreachable!("a door only asks for room")
+        }
+
+        fn room(&self) -> LogRoom {
+            FullLog.room()
+        }
+
+        fn is_full(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn credits_arrive_near_the_limit_or_the_log_could_never_be_cut() {
+        let door: Door<Wallets> = Door::new(ShardId::wallet(0), Arc::new(TightLog), 10, 10);
+        let enter = |lane| door.enter(lane, vec![WalletCommand::ApplyCredits(Vec::new())]);
+        assert_eq!(enter(Lane::Internal).err(), Some(CallError::ShardUnavailable), "it got past the log");
+        assert!(matches!(enter(Lane::Caller).err(), Some(CallError::Overloaded { .. })));
     }
 }

@@ -9,6 +9,7 @@ mod local;
 mod relays;
 mod tasks;
 pub mod threads;
+mod trust;
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;

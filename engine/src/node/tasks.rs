@@ -10,12 +10,13 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::flush::{FlushError, FlushLimits, Flushed, Flusher, Rows};
+use crate::flush::{FlushError, FlushLimits, Flushed, Flusher, Rows, Written};
 use crate::log::ShardLog;
 use crate::node::actor::{Ended, Hosted, ShardActor, ShardMsg};
 use crate::node::backoff::{Backoff, Ladder};
 use crate::node::door::Door;
 use crate::node::inbox::{Alarm, Inbox, ShardRef};
+use crate::node::trust::Trust;
 use crate::node::{ShardHealth, StartError, Stopping, threads};
 use crate::shard::ShardLimits;
 use crate::store::Store;
@@ -244,13 +245,18 @@ impl<M: Hosted, R: Rows> FlushTask<M, R> {
         let settled = Arc::clone(&self.door.settled);
         let rows = (self.rows)();
         let mut flusher = Flusher::start(self.door.shard, log, store, rows, settled, self.limits).await?;
+        let mut trust = Trust::new(self.store.forgets_for());
         self.announce(flusher.flushed());
+        trust.wrote(flusher.written());
         loop {
             // Asked before the log is read to its end: what a drained shard appended last is in there then.
             let is_last = *self.stopping.borrow() == Stopping::Flush;
             while let Some(flushed) = flusher.step().await? {
                 self.announce(flushed);
+                trust.wrote(flusher.written());
+                self.confirm(&mut flusher, trust.due(Instant::now())).await?;
             }
+            self.confirm(&mut flusher, trust.due(Instant::now())).await?;
             if is_last {
                 return Ok(());
             }
@@ -258,8 +264,8 @@ impl<M: Hosted, R: Rows> FlushTask<M, R> {
             tokio::select! {
                 arrived = self.log.wait_for(position) => arrived?,
                 () = stopped(&mut self.stopping, Stopping::Flush) => {}
-                // Acknowledgements arrive without a record; the checkpoint has to follow them too.
-                () = tokio::time::sleep(SETTLE_EVERY), if !flusher.is_settled() => {}
+                // Acknowledgements arrive without a record; the checkpoint has to follow them too. So does trust.
+                () = tokio::time::sleep(SETTLE_EVERY), if !flusher.is_settled() || trust.is_waiting() => {}
             }
             // Events gather: one upsert per account and batch, however often it changed. All shards flush at the same
             // moments, so that they can share a sync.
@@ -271,6 +277,15 @@ impl<M: Hosted, R: Rows> FlushTask<M, R> {
     fn announce(&self, flushed: Flushed) {
         self.progress.send_replace(flushed);
         self.door.set_flushed(flushed);
-        self.door.tell(ShardMsg::Flushed(flushed.seq));
+    }
+
+    /// The store has had time to forget: what it still has may leave memory and log.
+    async fn confirm(&self, flusher: &mut Flusher<R>, written: Option<Written>) -> Result<(), FlushError> {
+        let Some(written) = written else { return Ok(()) };
+        if !self.store.forgets_for().is_zero() {
+            flusher.confirm(written).await?;
+        }
+        self.door.tell(ShardMsg::Flushed(written.flushed.seq));
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! A store that can be held, so that a ledger has events which are in the log only.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use largesse_engine::event_id::EventId;
@@ -72,6 +73,10 @@ impl Store for HeldStore {
             let _refused_or_gone = holding.wait_for(|holding| *holding == Holding::Refuse).await;
             Err(StoreError::Unavailable("it is held".into()))
         })
+    }
+
+    fn forgets_for(&self) -> Duration {
+        self.store.forgets_for()
     }
 
     fn checkpoint(&self, shard: ShardId) -> BoxFuture<'_, Result<Option<Checkpoint>, StoreError>> {

@@ -290,6 +290,10 @@ impl Logs for WholeLogs {
     fn is_tight(&self) -> bool {
         self.0.is_tight()
     }
+
+    fn is_full(&self) -> bool {
+        self.0.is_full()
+    }
 }
 
 impl ShardLog for WholeLog {

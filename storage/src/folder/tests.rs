@@ -33,6 +33,34 @@ fn another_ledger_or_shape_is_refused() {
 }
 
 #[test]
+fn a_folder_belongs_to_one_ledger_once_it_was_told_which() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mine, other) = (LedgerId::from_text("one"), LedgerId::from_text("other"));
+    let folder = open(dir.path()).unwrap();
+    assert_eq!(folder.id(), None);
+    folder.belong_to(&mine).unwrap();
+    assert!(matches!(folder.belong_to(&other), Err(FolderError::OtherId { .. })));
+    drop(folder);
+    assert_eq!(DataFolder::open_read_only(dir.path()).unwrap().id(), Some(&mine));
+    let folder = open(dir.path()).unwrap();
+    let refused = folder.belong_to(&other).unwrap_err().to_string();
+    assert!(refused.contains("the id one, ") && refused.contains("to the one with other: choose another"), "{refused}");
+    folder.belong_to(&mine).unwrap();
+}
+
+#[test]
+fn a_folder_of_the_first_version_is_told_its_id_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = r#"{"format": 1, "ledger": "main", "wallet_shards": 16, "hash_version": 1}"#;
+    std::fs::write(dir.path().join("ledger.json"), first).unwrap();
+    let folder = open(dir.path()).unwrap();
+    assert_eq!(folder.id(), None);
+    folder.belong_to(&LedgerId::from_text("late")).unwrap();
+    drop(folder);
+    assert_eq!(open(dir.path()).unwrap().id(), Some(&LedgerId::from_text("late")));
+}
+
+#[test]
 fn a_newer_or_damaged_plate_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()).unwrap());

@@ -41,6 +41,7 @@ use self::place::Layout;
 use self::schema::{Identity, Tables};
 pub use self::schema::{Plan, SCHEMA, Step};
 use self::statements::Statements;
+use crate::ledger_id::LedgerId;
 
 /// A page or a scan asks many times; each time it has the patience of one read.
 const LONG_READ_TIMES: u32 = 5;
@@ -64,6 +65,8 @@ pub struct CqlOptions {
     pub connect_timeout: Duration,
     pub read_timeout: Duration,
     pub write_timeout: Duration,
+    /// How long the database may forget what it has acknowledged.
+    pub forgets_for: Duration,
 }
 
 impl Default for CqlOptions {
@@ -80,6 +83,7 @@ impl Default for CqlOptions {
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(1),
             write_timeout: Duration::from_secs(5),
+            forgets_for: Duration::from_secs(15),
         }
     }
 }
@@ -98,6 +102,7 @@ impl std::fmt::Debug for Credentials {
 
 pub struct CqlStore {
     connected: Connected,
+    tables: Tables,
     statements: Statements,
     layout: Layout,
     gate: Gate,
@@ -123,6 +128,7 @@ impl CqlStore {
         let statements = Statements::prepare(&connected, &tables).await?;
         Ok(CqlStore {
             connected,
+            tables,
             statements,
             layout: Layout::new(options.partitions, shape.wallet_shards),
             gate: Gate::new(),
@@ -131,6 +137,16 @@ impl CqlStore {
             reads: Semaphore::new(options.reads_in_flight_max),
             options,
         })
+    }
+
+    /// Makes sure that the rows are a view of this log, and of no other from now on. For whoever writes.
+    pub async fn belong_to(&self, id: &LedgerId) -> Result<(), OpenError> {
+        schema::belong_to(&self.connected, &self.tables, id).await
+    }
+
+    /// The same for whoever only reads.
+    pub async fn refuse_other_log(&self, id: &LedgerId) -> Result<(), OpenError> {
+        schema::refuse_other_log(&self.connected, &self.tables, id).await
     }
 
     /// A read of a few rows, within the patience of one.
@@ -181,6 +197,10 @@ impl Store for CqlStore {
 
     fn checkpoint(&self, shard: ShardId) -> BoxFuture<'_, Result<Option<Checkpoint>, StoreError>> {
         Box::pin(self.short(self.stored_checkpoint(shard)))
+    }
+
+    fn forgets_for(&self) -> Duration {
+        self.options.forgets_for
     }
 
     fn page_sent(&self, query: SentQuery) -> BoxFuture<'_, Result<Page<StoredEvent>, StoreError>> {

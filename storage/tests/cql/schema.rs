@@ -1,6 +1,7 @@
 //! Tables that are not there, too new, or somebody else's.
 
 use largesse_engine::ledger::{LedgerName, LedgerShape};
+use largesse_storage::ledger_id::LedgerId;
 use largesse_storage::store::cql::{CqlOptions, CqlStore, OpenError, SCHEMA, locate, migrate, plan};
 
 use crate::server::{Keyspace, SHAPE};
@@ -57,6 +58,23 @@ async fn tables_of_another_kind_are_refused_and_left_alone() {
     }
     session.query_unpaged(set, (SCHEMA.to_string(),)).await.unwrap();
     open(options, "main", SHAPE).await.unwrap();
+}
+
+#[tokio::test]
+async fn rows_belong_to_the_log_that_they_were_made_of() {
+    let Some(keyspace) = Keyspace::new().await else { return };
+    let (mine, other) = (LedgerId::fresh(), LedgerId::fresh());
+    let store = keyspace.store().await;
+    store.refuse_other_log(&mine).await.expect("nobody has served from it");
+    store.belong_to(&mine).await.unwrap();
+    store.belong_to(&mine).await.unwrap();
+    let again = keyspace.store().await;
+    for refused in [again.belong_to(&other).await, again.refuse_other_log(&other).await] {
+        let told = refused.unwrap_err().to_string();
+        assert!(told.contains(mine.as_str()) && told.contains(other.as_str()), "{told}");
+        assert!(told.contains("another keyspace or name"), "it says what to do: {told}");
+    }
+    again.belong_to(&mine).await.expect("being refused changes nothing");
 }
 
 #[tokio::test]

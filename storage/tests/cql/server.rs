@@ -25,7 +25,9 @@ fn shared() -> Option<String> {
 }
 
 fn options(node: String, keyspace: &str) -> CqlOptions {
-    CqlOptions { nodes: vec![node], keyspace: keyspace.into(), replication: 1, ..CqlOptions::default() }
+    // The servers that tests start sync before they acknowledge.
+    let forgets_for = Duration::ZERO;
+    CqlOptions { nodes: vec![node], keyspace: keyspace.into(), replication: 1, forgets_for, ..CqlOptions::default() }
 }
 
 /// Tables of one ledger in a keyspace that nobody else uses; dropped with it.

@@ -149,6 +149,53 @@ async fn records_without_their_ledger_are_no_new_ledger() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_has_an_id_of_its_own_as_long_as_its_topics_live() {
+    let Some(brokers) = brokers() else { return };
+    let ledger = TestLedger::new(&brokers);
+    let first = open(&ledger).await.unwrap().id().cloned();
+    assert!(first.is_some());
+    assert_eq!(open(&ledger).await.unwrap().id().cloned(), first);
+    let read_only = KafkaLogs::open_read_only(ledger.options.clone(), &ledger.name).await.unwrap();
+    assert_eq!(read_only.id().cloned(), first);
+    drop(read_only);
+    ledger.delete(&["control", "wallet", "ledger"]);
+    let again = loop {
+        // It takes a moment until all of them are gone.
+        if let Ok(logs) = open(&ledger).await {
+            break logs.id().cloned();
+        }
+    };
+    assert!(again.is_some() && again != first, "{again:?} after {first:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn near_its_limit_the_log_is_tight_until_something_is_given_up() {
+    let Some(brokers) = brokers() else { return };
+    let mut ledger = TestLedger::new(&brokers);
+    ledger.options.bytes_max = 100;
+    let logs = open(&ledger).await.unwrap();
+    let shard = ShardId::wallet(0);
+    assert!(!logs.is_tight());
+    let (_, mut last) = write_one(&logs, shard).await;
+    while !logs.is_tight() {
+        last = write_one(&logs, shard).await.1;
+    }
+    assert!(!logs.is_full(), "relays may go on");
+    let used = logs.room().bytes_used;
+    // Reading them, as the flusher does, counts nothing twice.
+    let log = logs.shard(shard);
+    assert!(!log.read(Position::START, 1 << 20).await.unwrap().is_empty());
+    assert_eq!(logs.room().bytes_used, used);
+    log.truncate_before(last.after()).await.unwrap();
+    assert_eq!((logs.room().bytes_used, logs.is_tight()), (0, false));
+    // Another process counts what it reads.
+    let other = open(&ledger).await.unwrap();
+    write_one(&logs, shard).await;
+    let read = other.shard(shard).read(last.after(), 1 << 20).await.unwrap();
+    assert!(!read.is_empty() && other.room().bytes_used > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_newer_format_is_refused() {
     let Some(brokers) = brokers() else { return };
     let ledger = TestLedger::new(&brokers);

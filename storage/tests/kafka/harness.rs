@@ -64,7 +64,13 @@ impl TestLedger {
             .request_timeout(Some(Duration::from_secs(10)))
             .operation_timeout(Some(Duration::from_secs(10)));
         // Some may be gone already.
-        drop(block_on(self.admin().delete_topics(&topics, &options)));
+        let admin = self.admin();
+        drop(block_on(admin.delete_topics(&topics, &options)));
+        // It takes a moment until brokers tell nobody of them any more.
+        let patience = Duration::from_secs(10);
+        let are_there =
+            |all: &rdkafka::metadata::Metadata| all.topics().iter().any(|topic| topics.contains(&topic.name()));
+        while admin.inner().fetch_metadata(None, patience).is_ok_and(|all| are_there(&all)) {}
     }
 }
 

@@ -77,6 +77,7 @@ pub fn base_config(options: &KafkaOptions) -> ClientConfig {
         .set("reconnect.backoff.max.ms", "1000")
         // A topic that is missing is told, never made by asking for it.
         .set("allow.auto.create.topics", "false");
+    options.security.configure(&mut config);
     config
 }
 

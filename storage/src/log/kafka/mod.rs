@@ -6,9 +6,11 @@
 
 pub(crate) mod client;
 mod cuts;
+mod kept;
 mod producer;
 pub(crate) mod ranges;
 mod reader;
+mod security;
 pub(crate) mod side;
 mod topics;
 
@@ -21,22 +23,27 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use largesse_engine::ledger::{LedgerName, LedgerShape};
-use largesse_engine::log::{AppendDone, AppendError, Fencing, LogError, Logs, ShardLog};
+use largesse_engine::log::{AppendDone, AppendError, Fencing, LogError, LogRoom, Logs, ShardLog};
 use largesse_engine::record::{Claim, LogEntry, RecordHeader, encode_claim};
 use largesse_engine::units::{Epoch, Position, ShardId};
 use tokio::sync::watch;
 
 use self::client::{Topics, unavailable};
 use self::cuts::Cuts;
+use self::kept::{Kept, KeptOf};
 use self::producer::{Answer, Appends, Producer, Producers};
 use self::ranges::{Range, Ranges};
 use self::reader::{Broken, Purpose, Reader, Slot, Stream};
+pub use self::security::{Login, Mechanism, Security, Tls};
+use self::topics::Prepared;
 pub use self::topics::{OpenError, Problem};
+use crate::ledger_id::LedgerId;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct KafkaOptions {
     /// Addresses of some brokers; the others are learnt from them.
     pub brokers: Vec<String>,
+    pub security: Security,
     /// Producers of this process, each with a connection of its own to every broker.
     pub producers: usize,
     /// Copies of each partition, and how many must have a record before it counts as durable.
@@ -48,18 +55,22 @@ pub struct KafkaOptions {
     pub request_timeout: Duration,
     /// How often what is not needed any more is given up; `None` keeps everything.
     pub cut_every: Option<Duration>,
+    /// How much may lie there that the store does not have yet, of all shards of this process.
+    pub bytes_max: u64,
 }
 
 impl Default for KafkaOptions {
     fn default() -> Self {
         KafkaOptions {
             brokers: vec!["127.0.0.1:9092".into()],
+            security: Security::default(),
             producers: 4,
             replication: 3,
             min_insync_replicas: 2,
             delivery_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(10),
             cut_every: Some(Duration::from_secs(10)),
+            bytes_max: 4 << 30,
         }
     }
 }
@@ -73,7 +84,7 @@ const READ_BYTES: usize = 1 << 20;
 
 /// The logs of one ledger.
 pub struct KafkaLogs {
-    shape: LedgerShape,
+    ledger: Prepared,
     shared: Arc<Shared>,
     shards: Mutex<HashMap<ShardId, Arc<KafkaShardLog>>>,
 }
@@ -86,24 +97,25 @@ struct Shared {
     follower: Arc<Reader>,
     replayer: Arc<Reader>,
     cuts: Cuts,
+    kept: Arc<Kept>,
     patience: Duration,
 }
 
 impl KafkaLogs {
     /// Opens the ledger's topics, which are made if the ledger is new, and checks everything that the fence rests on.
     pub async fn open(options: KafkaOptions, ledger: &LedgerName, shape: LedgerShape) -> Result<KafkaLogs, OpenError> {
-        topics::prepare(&options, ledger, Some(shape)).await?;
-        KafkaLogs::connect(&options, ledger, shape)
+        let prepared = topics::prepare(&options, ledger, Some(shape)).await?;
+        KafkaLogs::connect(&options, ledger, prepared)
     }
 
     /// Opens the topics of a ledger that is there, for a tool that only reads.
     pub async fn open_read_only(options: KafkaOptions, ledger: &LedgerName) -> Result<KafkaLogs, OpenError> {
         let options = KafkaOptions { cut_every: None, ..options };
-        let shape = topics::prepare(&options, ledger, None).await?;
-        KafkaLogs::connect(&options, ledger, shape)
+        let prepared = topics::prepare(&options, ledger, None).await?;
+        KafkaLogs::connect(&options, ledger, prepared)
     }
 
-    fn connect(options: &KafkaOptions, ledger: &LedgerName, shape: LedgerShape) -> Result<KafkaLogs, OpenError> {
+    fn connect(options: &KafkaOptions, ledger: &LedgerName, prepared: Prepared) -> Result<KafkaLogs, OpenError> {
         let topics = Topics::of(ledger);
         let shared = Shared {
             producers: Producers::new(options),
@@ -111,14 +123,20 @@ impl KafkaLogs {
             follower: Reader::start(options, ledger, Purpose::Follow)?,
             replayer: Reader::start(options, ledger, Purpose::Replay)?,
             cuts: Cuts::start(options, topics.clone())?,
+            kept: Kept::new(options.bytes_max),
             patience: options.request_timeout,
             topics,
         };
-        Ok(KafkaLogs { shape, shared: Arc::new(shared), shards: Mutex::default() })
+        Ok(KafkaLogs { ledger: prepared, shared: Arc::new(shared), shards: Mutex::default() })
     }
 
     pub fn shape(&self) -> LedgerShape {
-        self.shape
+        self.ledger.shape
+    }
+
+    /// What tells this ledger from others of its name; those of the first versions have none.
+    pub fn id(&self) -> Option<&LedgerId> {
+        self.ledger.id.as_ref()
     }
 
     /// What a shard's partition keeps: its first position, and the one after its last.
@@ -144,6 +162,20 @@ impl Logs for KafkaLogs {
     fn shard(&self, shard: ShardId) -> Arc<dyn ShardLog> {
         self.shard_log(shard)
     }
+
+    fn room(&self) -> LogRoom {
+        let kept = &self.shared.kept;
+        LogRoom { bytes_used: kept.bytes(), bytes_max: kept.bytes_max(), is_tight: kept.is_tight() }
+    }
+
+    fn is_tight(&self) -> bool {
+        self.shared.kept.is_tight()
+    }
+
+    /// Nothing breaks beyond the limit. Only when credits arrive can what they were sent by be given up.
+    fn is_full(&self) -> bool {
+        false
+    }
 }
 
 impl Drop for Shared {
@@ -166,6 +198,7 @@ struct KafkaShardLog {
     producer: Mutex<Option<Arc<Producer>>>,
     /// The position after the last record of which this process knows that it is durable.
     known_end: Arc<watch::Sender<u64>>,
+    kept: Arc<KeptOf>,
 }
 
 impl KafkaShardLog {
@@ -182,7 +215,8 @@ impl KafkaShardLog {
             Ok(position)
         };
         let appends = Appends::new(shared.topics.place(shard), review);
-        KafkaShardLog { shard, shared, appends, producer: Mutex::default(), known_end }
+        let kept = Arc::new(KeptOf::new(Arc::clone(&shared.kept)));
+        KafkaShardLog { shard, shared, appends, producer: Mutex::default(), known_end, kept }
     }
 
     fn producer(&self, is_claiming: bool) -> Result<Arc<Producer>, LogError> {
@@ -258,6 +292,9 @@ impl KafkaShardLog {
         let (follower, replayer) = self.slots();
         let slot = if follower.is_at(at) { follower } else { replayer };
         let reading = tokio::time::timeout(self.shared.patience, self.read_stream(&slot, asked, at, bytes_max)).await;
+        if let Ok(Ok(entries)) = &reading {
+            entries.iter().for_each(|entry| self.kept.add(entry.position.get(), entry.events.len()));
+        }
         reading.unwrap_or_else(|_too_late| {
             // Whatever it waits for, a fresh one may find.
             if let Ok(mut stream) = slot.stream.try_lock() {
@@ -399,7 +436,15 @@ impl ShardLog for KafkaShardLog {
     }
 
     fn append(&self, _epoch: Epoch, record: Bytes, done: AppendDone) {
-        self.send(false, &record, done);
+        let (kept, bytes) = (Arc::clone(&self.kept), record.len());
+        let done = move |answer: Answer| {
+            // One of which nobody knows is counted when it is read.
+            if let Ok(position) = &answer {
+                kept.add(position.get(), bytes);
+            }
+            done(answer);
+        };
+        self.send(false, &record, Box::new(done));
     }
 
     fn read(&self, from: Position, bytes_max: usize) -> BoxFuture<'_, Result<Vec<LogEntry>, LogError>> {
@@ -411,6 +456,7 @@ impl ShardLog for KafkaShardLog {
     }
 
     fn truncate_before(&self, position: Position) -> BoxFuture<'_, Result<(), LogError>> {
+        self.kept.give_up(position.get());
         self.shared.cuts.want(self.shard, position.get());
         async { Ok(()) }.boxed()
     }

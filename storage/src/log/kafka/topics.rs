@@ -26,6 +26,7 @@ use super::KafkaOptions;
 use super::client::{Context, Topics, base_config, describe};
 use super::producer::{Answer, Appends, FRAME_BYTES, Producer};
 use super::ranges::{TRY_AGAIN, is_missing};
+use crate::ledger_id::LedgerId;
 
 /// Format of the ledger's record. Raise it when an older program could not read the topics any more.
 const FORMAT: u32 = 1;
@@ -39,6 +40,8 @@ const SEGMENT_BYTES: usize = 64 << 20;
 const PATIENCE_MIN: Duration = Duration::from_secs(30);
 /// How long a look for a record waits before it is asked whether time is up.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long one question waits that is asked again.
+const ASK: Duration = Duration::from_secs(1);
 
 const _: () = assert!(RECORD_BYTES_MAX + FRAME_BYTES <= MESSAGE_BYTES_MAX);
 
@@ -49,6 +52,17 @@ pub enum OpenError {
     Unavailable { brokers: String, why: String },
     #[error("kafka cannot be used: {}", describe(.0))]
     Driver(#[from] KafkaError),
+    #[error(
+        "this program was built without {0} to kafka; build it with `--features kafka-tls`, or choose another \
+         log.kafka.security-protocol"
+    )]
+    Unsupported(&'static str),
+    #[error("kafka at {brokers} refuses this login: check log.kafka.user, its password and log.kafka.sasl-mechanism")]
+    Refused { brokers: String },
+    #[error(
+        "no encrypted connection to kafka at {brokers} comes about: check log.kafka.ca-file and the brokers' certificates"
+    )]
+    Distrusted { brokers: String },
     #[error("there is no ledger `{ledger}` at {brokers}: check both, or start the server once to create it")]
     NoLedger { ledger: LedgerName, brokers: String },
     #[error(
@@ -107,6 +121,16 @@ struct Plate {
     ledger: LedgerName,
     #[serde(flatten)]
     shape: LedgerShape,
+    /// Ledgers of the first versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<LedgerId>,
+}
+
+/// What a ledger's record says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prepared {
+    pub shape: LedgerShape,
+    pub id: Option<LedgerId>,
 }
 
 /// Checks the ledger's topics, and makes them first where `shape` is given and they were never finished.
@@ -114,7 +138,10 @@ pub async fn prepare(
     options: &KafkaOptions,
     ledger: &LedgerName,
     shape: Option<LedgerShape>,
-) -> Result<LedgerShape, OpenError> {
+) -> Result<Prepared, OpenError> {
+    if let Some(what) = options.security.unsupported() {
+        return Err(OpenError::Unsupported(what));
+    }
     let (options, ledger) = (options.clone(), ledger.clone());
     let brokers = options.brokers.join(", ");
     // The driver blocks while it asks.
@@ -152,15 +179,41 @@ impl Checker {
         Ok(Checker { plate: format!("{ledger}.ledger"), topics, options, ledger, client, admin })
     }
 
-    fn prepare(&self, asked: Option<LedgerShape>) -> Result<LedgerShape, OpenError> {
-        if let Some(shape) = self.read_plate()? {
-            let topic = self.plate.clone();
-            return match asked {
-                Some(asked) if asked != shape => Err(OpenError::OtherShape { topic, found: shape, asked }),
-                Some(_) => self.check(shape, true).map(|()| shape),
+    /// Brokers that refuse us do so at once, and need not be asked until the patience is over.
+    fn reach(&self) -> Result<(), OpenError> {
+        let began = Instant::now();
+        loop {
+            match self.client.fetch_metadata(Some(&self.plate), ASK) {
+                Ok(_) => return Ok(()),
+                Err(error) if is_missing(&error) => return Ok(()),
+                Err(error) if began.elapsed() >= self.options.request_timeout => return Err(error.into()),
+                Err(error) => tracing::debug!(%error, "kafka; trying again"),
+            }
+            // What is wrong with connections is told to whoever polls.
+            while let Some(told) = self.client.poll(Duration::ZERO) {
+                let brokers = || self.options.brokers.join(", ");
+                match told.err().and_then(|error| error.rdkafka_error_code()) {
+                    Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => {
+                        return Err(OpenError::Refused { brokers: brokers() });
+                    }
+                    Some(RDKafkaErrorCode::SSL) => return Err(OpenError::Distrusted { brokers: brokers() }),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn prepare(&self, asked: Option<LedgerShape>) -> Result<Prepared, OpenError> {
+        self.reach()?;
+        if let Some(plate) = self.read_plate()? {
+            let (topic, shape) = (self.plate.clone(), plate.shape);
+            match asked {
+                Some(asked) if asked != shape => return Err(OpenError::OtherShape { topic, found: shape, asked }),
+                Some(_) => self.check(shape, true)?,
                 // Whoever only reads may look at topics that nobody should write to.
-                None => self.refuse_gone(shape).map(|()| shape),
-            };
+                None => self.refuse_gone(shape)?,
+            }
+            return Ok(Prepared { shape, id: plate.id });
         }
         let Some(shape) = asked else {
             return Err(OpenError::NoLedger { ledger: self.ledger.clone(), brokers: self.options.brokers.join(", ") });
@@ -174,8 +227,11 @@ impl Checker {
         drop(producer);
         // Somebody else may have been first.
         match self.read_plate()? {
-            Some(found) if found == shape => self.check(shape, true).map(|()| shape),
-            Some(found) => Err(OpenError::OtherShape { topic: self.plate.clone(), found, asked: shape }),
+            Some(found) if found.shape == shape => {
+                self.check(shape, true)?;
+                Ok(Prepared { shape, id: found.id })
+            }
+            Some(found) => Err(OpenError::OtherShape { topic: self.plate.clone(), found: found.shape, asked: shape }),
             None => Err(OpenError::Damaged { topic: self.plate.clone(), why: "what was written is not there".into() }),
         }
     }
@@ -239,7 +295,7 @@ impl Checker {
         drop(self.client.poll(backoff.wait()));
     }
 
-    fn read_plate(&self) -> Result<Option<LedgerShape>, OpenError> {
+    fn read_plate(&self) -> Result<Option<Plate>, OpenError> {
         if self.look_up(&self.plate)?.is_none() {
             return Ok(None);
         }
@@ -265,7 +321,7 @@ impl Checker {
         if plate.ledger != self.ledger {
             return Err(damaged(format!("it describes the ledger `{}`", plate.ledger)));
         }
-        Ok(Some(plate.shape))
+        Ok(Some(plate))
     }
 
     fn first_record(&self, topic: &str) -> Result<Vec<u8>, OpenError> {
@@ -460,7 +516,8 @@ impl Checker {
     }
 
     fn write_plate(&self, producer: &Producer, shape: LedgerShape) -> Result<(), OpenError> {
-        let plate = Plate { format: FORMAT, ledger: self.ledger.clone(), shape };
+        let id = Some(LedgerId::fresh());
+        let plate = Plate { format: FORMAT, ledger: self.ledger.clone(), shape, id };
         let json = serde_json::to_vec(&plate).expect("names and numbers are valid JSON");
         self.write(producer, vec![(&self.plate, 0, Bytes::from(json))])
     }

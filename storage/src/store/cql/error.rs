@@ -7,6 +7,8 @@ use std::time::Duration;
 use largesse_engine::store::StoreError;
 use scylla::errors::{DbError, ExecutionError, NewSessionError, PrepareError, RequestAttemptError};
 
+use crate::ledger_id::LedgerId;
+
 /// Why the store cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
@@ -38,6 +40,11 @@ pub enum OpenError {
          configuration, or use another keyspace"
     )]
     OtherLedger { keyspace: String, found: String, wanted: String },
+    #[error(
+        "the rows of ledger `{ledger}` in keyspace `{keyspace}` are of the log with the id {found}, and the log that is \
+         configured has {wanted}: correct where the log is, or give this ledger another keyspace or name"
+    )]
+    OtherLog { keyspace: String, ledger: String, found: LedgerId, wanted: LedgerId },
     #[error("the store's table `{table}` is damaged: {why}; restore the keyspace from a backup")]
     Damaged { table: String, why: String },
     #[error("the database did not carry out `{statement}`: {why}")]

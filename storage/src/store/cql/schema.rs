@@ -16,6 +16,7 @@ use super::CqlOptions;
 use super::connect::Connected;
 use super::error::OpenError;
 use super::place::{self, Layout};
+use crate::ledger_id::LedgerId;
 
 /// The version that this program reads and writes.
 pub const SCHEMA: u32 = 1;
@@ -189,6 +190,30 @@ pub async fn check(connected: &Connected, tables: &Tables, identity: &Identity) 
     }
     check_identity(connected, tables, identity).await?;
     warn_of_single_copies(connected, tables).await
+}
+
+/// Whose log these rows are a view of; `None` before anybody served from them.
+pub async fn log_of(connected: &Connected, tables: &Tables) -> Result<Option<LedgerId>, OpenError> {
+    Ok(read_meta(connected, tables, "ledger_id").await?.map(LedgerId::from_text))
+}
+
+/// Makes sure that the rows are of this log and of no other, and says so from now on.
+pub async fn belong_to(connected: &Connected, tables: &Tables, id: &LedgerId) -> Result<(), OpenError> {
+    if log_of(connected, tables).await?.is_none() {
+        // Of two that come first at the same time the larger stays, and the other is refused.
+        write_meta(connected, tables, "ledger_id", id.as_str(), 1).await?;
+    }
+    refuse_other_log(connected, tables, id).await
+}
+
+pub async fn refuse_other_log(connected: &Connected, tables: &Tables, id: &LedgerId) -> Result<(), OpenError> {
+    match log_of(connected, tables).await? {
+        Some(found) if found != *id => {
+            let (keyspace, ledger) = (tables.keyspace.clone(), tables.ledger.to_string());
+            Err(OpenError::OtherLog { keyspace, ledger, found, wanted: id.clone() })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The log is cut behind what the database has acknowledged, and databases acknowledge before they sync.
