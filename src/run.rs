@@ -44,6 +44,8 @@ pub struct Running {
     pub admin: SocketAddr,
     node: Node,
     logs: Arc<dyn Logs>,
+    /// Locked for as long as the process runs, also when neither log nor rows are in it.
+    folder: Arc<DataFolder>,
     events: Option<Events>,
     state: ApiState,
     doors: Vec<JoinHandle<std::io::Result<()>>>,
@@ -119,6 +121,7 @@ pub async fn start(config: &Config) -> Result<Running, Failure> {
         admin: admin_address,
         node,
         logs,
+        folder,
         events,
         state,
         doors: doors.into(),
@@ -171,7 +174,7 @@ impl Running {
         if let Some(events) = self.events {
             events.stop().await;
         }
-        drop(self.logs);
+        drop((self.logs, self.folder));
         tracing::info!("stopped");
     }
 }

@@ -12,6 +12,7 @@ use rdkafka::client::DefaultClientContext;
 use serde_json::{Value, json};
 
 use crate::harness::{Config, Launch, Scratch, Server, largesse, root, until};
+use crate::setup;
 
 const VIEWERS: [u64; 2] = [5001, 5002];
 const HOSTS: [u64; 2] = [2001, 2002];
@@ -71,6 +72,7 @@ impl World {
     fn command(&self, args: &[&str]) -> Output {
         let data = self.scratch.data();
         let mut command = largesse();
+        setup::configure(&mut command, &data);
         command.env("LARGESSE__LEDGER__NAME", &self.ledger).args(args).arg("--config").arg(data.with_extension("toml"));
         command.args(["--profile", "dev", "--data"]).arg(data);
         command.output().unwrap()
