@@ -10,6 +10,7 @@ mod dev_env;
 mod dev_keys;
 mod exit;
 mod jwks;
+mod mirrors;
 mod output;
 mod payments;
 mod run;

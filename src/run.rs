@@ -13,7 +13,9 @@ use largesse_api::rates::{Rate, RateOptions};
 use largesse_api::room_pass::RoomPassOptions;
 use largesse_api::state::Phase;
 use largesse_api::{ApiOptions, ApiState, ConnectionLimits, admin_router, public_router, serve_with};
-use largesse_config::{Algorithm, AuthConfig, Config, KafkaConfig, KeySource, LogKind, RateLimit, ViewerKey};
+use largesse_config::{
+    Algorithm, AuthConfig, Config, KafkaConfig, KeySource, LogKind, RateLimit, RoomConfig, ViewerKey,
+};
 use largesse_engine::accumulator::AccumulatorLimits;
 use largesse_engine::clock::{SteadyClock, SystemClock};
 use largesse_engine::flush::FlushLimits;
@@ -29,6 +31,7 @@ use largesse_engine::wallet::window::WindowLimits;
 use largesse_storage::folder::DataFolder;
 use largesse_storage::log::embedded::{EmbeddedLogOptions, EmbeddedLogs};
 use largesse_storage::log::kafka::{KafkaLogs, KafkaOptions};
+use largesse_storage::mirror::Mirror;
 use largesse_storage::store::gap;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -37,13 +40,14 @@ use tokio::task::JoinHandle;
 
 use crate::exit::Failure;
 use crate::jwks::Published;
-use crate::{payments, stores};
+use crate::{mirrors, payments, stores};
 
 /// A process that serves.
 pub struct Running {
     pub public: SocketAddr,
     pub admin: SocketAddr,
     node: Node,
+    mirror: Option<Mirror>,
     logs: Arc<dyn Logs>,
     state: ApiState,
     doors: Vec<JoinHandle<std::io::Result<()>>>,
@@ -82,6 +86,8 @@ pub async fn start(config: &Config) -> Result<Running, Failure> {
     };
     let store = stores::open(config, &folder).await?;
     gap::check(&*logs, &*store, shape).await.map_err(Failure::new)?;
+    let mirror = mirrors::start(&config.mirror, &ledger, Arc::clone(&store), shape, rooms(config))?;
+    let store = mirror.as_ref().map_or(store, Mirror::store);
     let clock = Arc::new(SteadyClock::new(SystemClock));
     let node = Node::start(node_options(config, shape), Arc::clone(&logs), store, clock).await;
     let node = node.map_err(Failure::new)?;
@@ -111,6 +117,7 @@ pub async fn start(config: &Config) -> Result<Running, Failure> {
         public: public_address,
         admin: admin_address,
         node,
+        mirror,
         logs,
         state,
         doors: doors.into(),
@@ -160,6 +167,9 @@ impl Running {
         }
         drop(self.state);
         self.node.stop().await;
+        if let Some(mirror) = self.mirror {
+            mirror.stop().await;
+        }
         drop(self.logs);
         tracing::info!("stopped");
     }
@@ -222,7 +232,7 @@ fn refuse_embedded_log(folder: &DataFolder) -> Result<(), Failure> {
 /// How often records that nobody needs any more are given up.
 const CUT_EVERY: Duration = Duration::from_secs(10);
 
-fn kafka_options(config: &KafkaConfig) -> KafkaOptions {
+pub fn kafka_options(config: &KafkaConfig) -> KafkaOptions {
     KafkaOptions {
         brokers: config.brokers.clone(),
         producers: config.producers,
@@ -236,11 +246,6 @@ fn kafka_options(config: &KafkaConfig) -> KafkaOptions {
 
 fn node_options(config: &Config, shape: LedgerShape) -> NodeOptions {
     let engine = &config.engine;
-    let rooms = config.room.iter().map(|room| Room {
-        id: RoomId(room.id),
-        hosts: room.hosts.iter().copied().map(UserId).collect(),
-        is_closed: false,
-    });
     NodeOptions {
         node: NodeId(1),
         shape,
@@ -271,8 +276,17 @@ fn node_options(config: &Config, shape: LedgerShape) -> NodeOptions {
             answer: config.http.answer_patience,
             read: config.http.read_patience,
         },
-        rooms: rooms.collect(),
+        rooms: rooms(config),
     }
+}
+
+fn rooms(config: &Config) -> Vec<Room> {
+    let room = |room: &RoomConfig| Room {
+        id: RoomId(room.id),
+        hosts: room.hosts.iter().copied().map(UserId).collect(),
+        is_closed: false,
+    };
+    config.room.iter().map(room).collect()
 }
 
 fn api_options(config: &Config, auth: AuthOptions) -> Result<ApiOptions, Failure> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::auth::{Algorithm, AuthConfig, ServiceKey, ViewerKey};
 use crate::cql::CqlConfig;
+use crate::mirror::{MirrorConfig, MirrorKind};
 use crate::model::Config;
 use crate::values::{ByteSize, Secret, span};
 
@@ -61,6 +62,7 @@ impl Config {
         self.check_ledger(&mut checks);
         self.check_log(&mut checks);
         self.store.cql.check(&mut checks);
+        self.mirror.check(&mut checks);
         self.check_engine(&mut checks);
         self.check_http(&mut checks);
         self.auth.check(&mut checks);
@@ -268,6 +270,55 @@ impl CqlConfig {
             ("store.cql.connect-timeout", self.connect_timeout),
             ("store.cql.read-timeout", self.read_timeout),
             ("store.cql.write-timeout", self.write_timeout),
+        ];
+        for (key, span) in timeouts {
+            let is_sane = (Duration::from_millis(10)..=Duration::from_secs(60)).contains(&span);
+            checks.that(is_sane, key, "must be 10 ms to 1 min");
+        }
+    }
+}
+
+impl MirrorConfig {
+    fn check(&self, checks: &mut Checks) {
+        checks.that(!self.nodes.is_empty(), "mirror.nodes", "is empty; name one server at least");
+        for node in &self.nodes {
+            let port = node.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>()));
+            let why = format!("`{node}` is no address; write a host and a port, such as \"127.0.0.1:6379\"");
+            checks.that(matches!(port, Some(Ok(1..))), "mirror.nodes", why);
+        }
+        let is_single = self.nodes.len() <= 1 || self.kind == MirrorKind::RedisCluster;
+        checks.that(
+            is_single,
+            "mirror.nodes",
+            "names several servers; set mirror.kind = \"redis-cluster\", or name one",
+        );
+        let fits = self.database == 0 || self.kind != MirrorKind::RedisCluster;
+        checks.that(fits, "mirror.database", "must be 0, as a cluster has no other");
+        one_of(checks, "mirror.password", self.password.as_ref(), self.password_file.as_ref());
+        let why = "needs mirror.password or mirror.password-file";
+        checks.that(self.user.is_none() || self.password().is_some(), "mirror.user", why);
+        let is_plain = |prefix: &String| {
+            prefix.len() <= 64
+                && prefix.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':'))
+        };
+        let why = "may have letters, digits, _, -, . and : only, at most 64";
+        checks.that(self.prefix.as_ref().is_none_or(is_plain), "mirror.prefix", why);
+        let lives = [
+            ("mirror.asset-ttl", self.asset_ttl),
+            ("mirror.user-ttl", self.user_ttl),
+            ("mirror.room-ttl", self.room_ttl),
+            ("mirror.gift-ttl", self.gift_ttl),
+        ];
+        for (key, span) in lives {
+            let is_sane = (Duration::from_secs(1)..=Duration::from_secs(365 * 86_400)).contains(&span);
+            checks.that(is_sane, key, "must be 1 s to 365 days");
+        }
+        let why = "must be 1000 to 100000000";
+        checks.that((1_000..=100_000_000).contains(&self.rows_max), "mirror.rows-max", why);
+        let timeouts = [
+            ("mirror.check-every", self.check_every),
+            ("mirror.connect-timeout", self.connect_timeout),
+            ("mirror.response-timeout", self.response_timeout),
         ];
         for (key, span) in timeouts {
             let is_sane = (Duration::from_millis(10)..=Duration::from_secs(60)).contains(&span);

@@ -10,6 +10,7 @@ mod cql;
 mod environment;
 mod limits;
 mod load;
+mod mirror;
 mod model;
 mod origin;
 mod recharge;
@@ -24,6 +25,7 @@ pub use cql::CqlConfig;
 pub use environment::{Environment, Profile, UnknownName};
 pub use limits::{LimitsConfig, RateLimit};
 pub use load::{Flag, LoadError, Loaded, Sources};
+pub use mirror::{MirrorConfig, MirrorKind};
 pub use model::{
     Config, DataConfig, EngineConfig, HttpConfig, KafkaConfig, LedgerConfig, LogConfig, LogKind, LogOutputConfig,
     OutputFormat, RoomConfig, StoreConfig, StoreKind,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::auth::AuthConfig;
 use crate::cql::CqlConfig;
 use crate::limits::LimitsConfig;
+use crate::mirror::MirrorConfig;
 use crate::recharge::RechargeConfig;
 use crate::values::{ByteSize, span};
 
@@ -19,6 +20,7 @@ pub struct Config {
     pub data: DataConfig,
     pub log: LogConfig,
     pub store: StoreConfig,
+    pub mirror: MirrorConfig,
     pub engine: EngineConfig,
     pub http: HttpConfig,
     pub auth: AuthConfig,

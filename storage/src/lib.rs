@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod folder;
 pub mod log;
+pub mod mirror;
 pub mod store;
 
 #[doc(hidden)]

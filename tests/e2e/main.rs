@@ -10,6 +10,7 @@ mod doors;
 mod fencing;
 mod folder;
 mod harness;
+mod mirror;
 mod readme;
 mod retry;
 mod rows;
