@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{account, audit, bench, catalog, config, dev, gift, key, log, serve, store, token};
+use crate::command::{account, audit, bench, catalog, config, dev, dlq, gift, key, log, serve, store, token};
 use crate::output::Format;
 
 const VERSION: &str =
@@ -48,6 +48,8 @@ pub enum Command {
     Audit(audit::Audit),
     #[command(subcommand)]
     Log(log::Log),
+    #[command(subcommand)]
+    Dlq(dlq::Dlq),
     #[command(subcommand)]
     Store(store::Store),
     #[command(subcommand)]

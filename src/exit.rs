@@ -9,6 +9,8 @@ pub enum Exit {
     Failed = 1,
     /// The arguments do not fit together. Wrong arguments end the same way before any command runs.
     Usage = 2,
+    /// Of several things, some went well.
+    Partly = 3,
     /// A check ran to its end and found something wrong.
     Problems = 4,
     /// Nobody answered at the address.

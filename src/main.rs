@@ -8,6 +8,7 @@ mod command;
 mod connect;
 mod dev_env;
 mod dev_keys;
+mod events_out;
 mod exit;
 mod jwks;
 mod mirrors;

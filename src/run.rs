@@ -28,6 +28,7 @@ use largesse_engine::shard::ShardLimits;
 use largesse_engine::units::{NodeId, RoomId, UserId};
 use largesse_engine::wallet::wallets::WalletLimits;
 use largesse_engine::wallet::window::WindowLimits;
+use largesse_storage::events::{self, Events};
 use largesse_storage::folder::DataFolder;
 use largesse_storage::log::embedded::{EmbeddedLogOptions, EmbeddedLogs};
 use largesse_storage::log::kafka::{KafkaLogs, KafkaOptions};
@@ -49,6 +50,7 @@ pub struct Running {
     node: Node,
     mirror: Option<Mirror>,
     logs: Arc<dyn Logs>,
+    events: Option<Events>,
     state: ApiState,
     doors: Vec<JoinHandle<std::io::Result<()>>>,
     stop: watch::Sender<bool>,
@@ -89,8 +91,21 @@ pub async fn start(config: &Config) -> Result<Running, Failure> {
     let mirror = mirrors::start(&config.mirror, &ledger, Arc::clone(&store), shape, rooms(config))?;
     let store = mirror.as_ref().map_or(store, Mirror::store);
     let clock = Arc::new(SteadyClock::new(SystemClock));
-    let node = Node::start(node_options(config, shape), Arc::clone(&logs), store, clock).await;
+    let (logs, events) = match config.events.enabled {
+        true => {
+            let (logs, events) = events::prepare(
+                crate::events_out::options(config)?,
+                logs,
+                crate::events_out::letters(config)?,
+                Arc::new(SystemClock),
+            );
+            (logs, Some(events))
+        }
+        false => (logs, None),
+    };
+    let node = Node::start(node_options(config, shape), Arc::clone(&logs), Arc::clone(&store), clock).await;
     let node = node.map_err(Failure::new)?;
+    let events = events.map(|events| events.start(store, node.healths())).transpose().map_err(Failure::new)?;
     let state = ApiState::new(node.service(), options, metrics).map_err(Failure::new)?;
     let published = match published {
         Some(published) => Some(published.start(state.clone()).await?),
@@ -119,6 +134,7 @@ pub async fn start(config: &Config) -> Result<Running, Failure> {
         node,
         mirror,
         logs,
+        events,
         state,
         doors: doors.into(),
         stop,
@@ -169,6 +185,9 @@ impl Running {
         self.node.stop().await;
         if let Some(mirror) = self.mirror {
             mirror.stop().await;
+        }
+        if let Some(events) = self.events {
+            events.stop().await;
         }
         drop(self.logs);
         tracing::info!("stopped");

@@ -53,7 +53,7 @@ pub async fn report(
             })?;
             let user = said.user;
             let id = said.id();
-            let booked = state.service.recharge(said, Some(trace.id)).await;
+            let booked = state.service.recharge(said, None, Some(trace.id)).await;
             counted(if booked.is_ok() { "applied" } else { "refused" });
             let view = state.service.control.view();
             booked.map(|_| provider.thanks()).map_err(|error| {

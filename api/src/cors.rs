@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{ACCEPT_LANGUAGE, AUTHORIZATION, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER};
+use http::header::{ACCEPT_LANGUAGE, AUTHORIZATION, CONTENT_TYPE, DATE, ETAG, IF_NONE_MATCH, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Method};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
@@ -30,8 +30,9 @@ impl CorsOptions {
         }
         let name = HeaderName::from_static;
         let sent = [AUTHORIZATION, CONTENT_TYPE, ACCEPT_LANGUAGE, IF_NONE_MATCH, name("idempotency-key")];
-        let sent = sent.into_iter().chain([name("traceparent"), name(crate::room_pass::HEADER)]);
-        let read = [ETAG, RETRY_AFTER, name("idempotency-replayed"), name("traceparent"), name("ratelimit")];
+        let sent =
+            sent.into_iter().chain([name("traceparent"), name(crate::room_pass::HEADER), name(crate::until::HEADER)]);
+        let read = [DATE, ETAG, RETRY_AFTER, name("idempotency-replayed"), name("traceparent"), name("ratelimit")];
         let read = read.into_iter().chain([name("ratelimit-policy")]);
         let layer = CorsLayer::new()
             .allow_origin(AllowOrigin::list(self.origins.clone()))

@@ -26,6 +26,11 @@ struct Pages;
 #[folder = "../web/vendor/swagger-ui"]
 struct SwaggerUi;
 
+/// The client for pages, as `clients/typescript` builds it.
+#[derive(RustEmbed)]
+#[folder = "../web/client"]
+struct Client;
+
 /// Scripts and styles of this server only. The interactive page sets styles on its elements, and has pictures inline.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
@@ -33,10 +38,11 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 );
 
 /// Texts that errors and people point to, by their place below `/docs/`.
-static TEXTS: LazyLock<[(&str, String); 6]> = LazyLock::new(|| {
+static TEXTS: LazyLock<[(&str, String); 7]> = LazyLock::new(|| {
     [
         ("errors", page("Errors", include_str!("../../docs/errors.md"))),
         ("api", page("The API", include_str!("../../docs/api.md"))),
+        ("clients", page("Clients", include_str!("../../docs/clients.md"))),
         ("station", page("The station interface", include_str!("../../docs/station.md"))),
         ("auth", page("Who is who", include_str!("../../docs/auth.md"))),
         ("recharges", page("Payments", include_str!("../../docs/recharges.md"))),
@@ -55,8 +61,17 @@ pub async fn file(AssetPath(path): AssetPath, headers: HeaderMap) -> Result<Resp
     }
 }
 
+/// A module of the client: pages import `/client/index.js`.
+pub async fn client(AssetPath(path): AssetPath, headers: HeaderMap) -> Result<Response, Problem> {
+    embedded(Client::get(&path), &path, &headers)
+}
+
 fn find(path: &str, headers: &HeaderMap) -> Result<Response, Problem> {
-    let found = Pages::get(path).or_else(|| SwaggerUi::get(path)).zip(content_type(path));
+    embedded(Pages::get(path).or_else(|| SwaggerUi::get(path)), path, headers)
+}
+
+fn embedded(file: Option<EmbeddedFile>, path: &str, headers: &HeaderMap) -> Result<Response, Problem> {
+    let found = file.zip(content_type(path));
     let (EmbeddedFile { data, metadata }, kind) =
         found.ok_or_else(|| Problem::new(ErrorCode::NotFound, "there is no such page"))?;
     let hash: String = metadata.sha256_hash()[..8].iter().map(|byte| format!("{byte:02x}")).collect();

@@ -67,6 +67,7 @@ codes! {
     IdReused = "id_reused", CONFLICT, 20030, final_, "The key was used for something else";
     IdTimeAhead = "id_time_ahead", UNPROCESSABLE_ENTITY, 20031, final_, "The key's time is ahead of the server's";
     IdTooOld = "id_too_old", UNPROCESSABLE_ENTITY, 20032, final_, "The key is older than history";
+    DeadlinePassed = "deadline_passed", UNPROCESSABLE_ENTITY, 20033, final_, "The caller's deadline has passed";
     InsufficientFunds = "insufficient_funds", PAYMENT_REQUIRED, 20040, final_, "Not enough on the account";
     IssueLimit = "issue_limit", UNPROCESSABLE_ENTITY, 20041, final_, "No more of this asset can be issued";
     /// Nothing was decided.

@@ -25,6 +25,7 @@ use crate::refusals;
 use crate::room_pass;
 use crate::state::ApiState;
 use crate::trace::Trace;
+use crate::until::Until;
 use crate::wire::{Id, Whole};
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -64,6 +65,7 @@ pub(crate) struct GiftBody<'a> {
     params(
         ("room" = inline(schemas::IdPath), Path, example = "1001"),
         ("Idempotency-Key" = Option<schemas::KeyHeader>, Header),
+        ("Largesse-Deadline" = Option<schemas::DeadlineHeader>, Header),
     ),
     request_body(content = GiftBody, example = json!({
         "gift_id": 9, "count": 10, "to": ["2001", "2002"], "event_id": "example-gift", "sender": "3001", "price_seen": 5
@@ -86,12 +88,13 @@ pub async fn send(
     trace: Trace,
     Public(caller): Public,
     RoomPath(room): RoomPath,
+    until: Result<Until, Problem>,
     headers: HeaderMap,
     body: Result<JsonBytes, Problem>,
 ) -> Result<Response, Problem> {
-    let result = match body {
-        Ok(JsonBytes(body)) => send_parsed(&state, &trace, &caller, room, &headers, &body).await,
-        Err(problem) => Err(problem),
+    let result = match (until, body) {
+        (Ok(until), Ok(JsonBytes(body))) => send_parsed(&state, &trace, &caller, room, until, &headers, &body).await,
+        (Err(problem), _) | (_, Err(problem)) => Err(problem),
     };
     if let Err(problem) = &result {
         state.gift_meter.failed(problem.code());
@@ -104,6 +107,7 @@ async fn send_parsed(
     trace: &Trace,
     caller: &Caller,
     room: RoomId,
+    until: Until,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Response, Problem> {
@@ -118,14 +122,16 @@ async fn send_parsed(
     let said = GiftSaid::new(key, sender, room, GiftId(body.gift_id), count, &receivers, combo)?;
 
     let id = said.id;
-    let sent = state.service.send_gift(GiftRequest { said, price_seen, trace: Some(trace.id) }).await;
+    let sent = state.service.send_gift(GiftRequest { said, price_seen, until: until.0, trace: Some(trace.id) }).await;
     let view = state.service.control.view();
     match sent {
         Ok(receipt) => {
             state.gift_meter.applied(&receipt.applied, &view.catalog);
             Ok(receipts::of_gift(&receipt, &view.catalog))
         }
-        Err(error) => Err(refusals::of_service(error, &view.catalog, |time| poll(caller, sender, id, time))),
+        Err(error) => Err(until
+            .passed(&error, state.service.clock.now())
+            .unwrap_or_else(|| refusals::of_service(error, &view.catalog, |time| poll(caller, sender, id, time)))),
     }
 }
 

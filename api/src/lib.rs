@@ -20,6 +20,7 @@ pub mod payments;
 pub mod rates;
 pub mod room_pass;
 pub mod signed;
+pub mod until;
 
 pub mod admission;
 pub mod edge;

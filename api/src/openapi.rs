@@ -35,7 +35,7 @@ pub mod schemas;
         station::change_assets, station::get_assets, station::get_asset_records, station::send_gift, station::list_gift,
         ops::healthz, description
     ),
-    components(schemas(schemas::ProblemBody, crate::wire::Id, schemas::KeyHeader)),
+    components(schemas(schemas::ProblemBody, crate::wire::Id, schemas::KeyHeader, schemas::DeadlineHeader)),
     modifiers(&Callers),
     tags(
         (name = "gifts", description = "Gifts, and what became of them."),

@@ -20,6 +20,7 @@ use crate::receipts;
 use crate::refusals;
 use crate::state::ApiState;
 use crate::trace::Trace;
+use crate::until::Until;
 use crate::wire::{Id, Whole, parse_asset};
 
 /// Longest number of a transaction, in characters.
@@ -50,6 +51,7 @@ pub(crate) struct RechargeBody<'a> {
 /// Issues what was paid for, once per channel and transaction.
 #[utoipa::path(
     post, path = "/v1/recharges", operation_id = "recharge", tag = "money",
+    params(("Largesse-Deadline" = Option<schemas::DeadlineHeader>, Header)),
     request_body(content = RechargeBody, example = json!({
         "user_id": "3001", "asset": "coin", "amount": 600, "channel": "apple", "transaction_id": "example-order"
     })),
@@ -71,15 +73,18 @@ pub async fn recharge(
     State(state): State<ApiState>,
     trace: Trace,
     _service: Service,
+    until: Until,
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
     let said = parse(&state, &body)?;
     let (user, id) = (said.user, said.id());
-    let recharged = state.service.recharge(said, Some(trace.id)).await;
+    let recharged = state.service.recharge(said, until.0, Some(trace.id)).await;
     let view = state.service.control.view();
     match recharged {
         Ok(receipt) => Ok(receipts::of_recharge(&receipt, &view.catalog)),
-        Err(error) => Err(refusals::of_service(error, &view.catalog, |time| poll_of(user, id, time))),
+        Err(error) => Err(until
+            .passed(&error, state.service.clock.now())
+            .unwrap_or_else(|| refusals::of_service(error, &view.catalog, |time| poll_of(user, id, time)))),
     }
 }
 

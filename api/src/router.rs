@@ -41,6 +41,7 @@ pub fn public_router(state: ApiState) -> Router {
         .add("/openapi.json", get(openapi::description))
         .add("/docs", get(docs::index))
         .add("/docs/{file}", get(docs::file))
+        .add("/client/{file}", get(docs::client))
         .add("/assets/{*path}", get(assets::asset))
         .add("/healthz", get(ops::healthz))
         .add("/health", get(ops::healthz));

@@ -136,6 +136,7 @@ fn number(code: ErrorCode) -> u32 {
         | ErrorCode::IdReused
         | ErrorCode::IdTimeAhead
         | ErrorCode::IdTooOld
+        | ErrorCode::DeadlinePassed
         | ErrorCode::InsufficientFunds
         | ErrorCode::IssueLimit
         | ErrorCode::Overloaded

@@ -28,6 +28,7 @@ use crate::receipts::{self, TransferReceipt};
 use crate::refusals;
 use crate::state::ApiState;
 use crate::trace::Trace;
+use crate::until::Until;
 use crate::wire::{Id, Whole, parse_asset};
 
 /// Transfers of one call, at most.
@@ -149,7 +150,9 @@ impl FromRequest<ApiState> for BatchBytes {
 /// Each is applied or refused for itself, and the answer has one result per transfer, in order. Transfers of one acting
 /// user are decided in the order given. Credits must equal debits per asset, unless the caller may issue.
 #[utoipa::path(
-    post, path = "/v1/transfers:batch", operation_id = "transferBatch", tag = "money", request_body(content = BatchBody, example = json!({ "transfers": [{
+    post, path = "/v1/transfers:batch", operation_id = "transferBatch", tag = "money",
+    params(("Largesse-Deadline" = Option<schemas::DeadlineHeader>, Header)),
+    request_body(content = BatchBody, example = json!({ "transfers": [{
         "event_id": "example-transfer", "user_id": "3001", "debits": [{ "asset": "coin", "amount": 5 }],
         "credits": [{ "user_id": "3002", "asset": "coin", "amount": 5 }], "reference": "lunch"
     }] })),
@@ -170,6 +173,7 @@ pub async fn batch(
     service: Service,
     Params(NoParams {}): Params<NoParams>,
     language: Language,
+    until: Until,
     BatchBytes(body): BatchBytes,
 ) -> Result<Response, Problem> {
     let BatchBody { transfers } = parse_json(&body)?;
@@ -183,7 +187,7 @@ pub async fn batch(
     let view = state.service.control.view();
     let read: Vec<_> = transfers.iter().map(|transfer| transfer.said(&view.catalog)).collect();
     let good = read.iter().filter_map(|said| said.as_ref().ok().cloned()).collect();
-    let carried_out = state.service.transfers(good, service.may_issue(), Some(trace.id)).await;
+    let carried_out = state.service.transfers(good, service.may_issue(), until.0, Some(trace.id)).await;
     // Assets of a catalog applied meanwhile have their names, too.
     let view = state.service.control.view();
     let mut carried_out = carried_out.iter();
@@ -191,7 +195,9 @@ pub async fn batch(
         let problem = match said {
             Ok(said) => match carried_out.next().expect("one outcome per transfer") {
                 Ok(receipt) => return TransferResult::Applied(receipts::of_transfer(receipt, &view.catalog)),
-                Err(error) => of_service(error, said, &view.catalog),
+                Err(error) => until
+                    .passed(error, state.service.clock.now())
+                    .unwrap_or_else(|| of_service(error, said, &view.catalog)),
             },
             Err(problem) => problem.clone(),
         };

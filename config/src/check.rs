@@ -92,16 +92,43 @@ impl Config {
         let why = format!("{} must hold at least four segments of log.segment-bytes = {segment}", self.log.bytes_max);
         checks.that(self.log.bytes_max.get() / 4 >= segment.get(), "log.bytes-max", why);
         self.check_kafka(checks);
+        self.check_events(checks);
+    }
+
+    fn check_events(&self, checks: &mut Checks) {
+        let events = &self.events;
+        if let Some(brokers) = &events.brokers {
+            check_nodes(brokers, "events.brokers", checks);
+        }
+        let is_topic = |topic: &String| {
+            let all_allowed = topic.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+            all_allowed && (1..=249).contains(&topic.len()) && topic != "." && topic != ".."
+        };
+        let why = "cannot name a topic: use letters, digits, ., _ and -, at most 249";
+        checks.that(events.topic.as_ref().is_none_or(is_topic), "events.topic", why);
+        let name = &self.ledger.name;
+        let is_taken = |topic: &String| {
+            let own = ["control", "wallet", "room", "ledger", "positions", "dlq"];
+            own.iter().any(|kind| *topic == format!("{name}.{kind}"))
+        };
+        let why = "is a topic of the ledger itself; choose another name";
+        checks.that(!events.topic.as_ref().is_some_and(is_taken), "events.topic", why);
+        checks.that((1..=10_000).contains(&events.partitions), "events.partitions", "must be 1 to 10000");
+        let shards = usize::from(self.ledger.wallet_shards);
+        let why = format!("must be at least ledger.wallet-shards = {shards}, one for each, and at most 1000000");
+        checks.that((shards..=1_000_000).contains(&events.in_flight_max), "events.in-flight-max", why);
+        let is_sane = (Duration::from_secs(1)..=Duration::from_secs(365 * 86_400)).contains(&events.hold_max);
+        checks.that(is_sane, "events.hold-max", "must be 1 s to 1 year");
+        checks.that(events.retries <= 100, "events.retries", "must be at most 100");
+        let is_sane = (Duration::from_millis(1)..=events.retry_longest).contains(&events.retry_first);
+        checks.that(is_sane, "events.retry-first", "must be 1 ms or more, and not more than events.retry-longest");
+        let is_sane = events.retry_longest <= Duration::from_secs(30 * 86_400);
+        checks.that(is_sane, "events.retry-longest", "must be at most 30 days");
     }
 
     fn check_kafka(&self, checks: &mut Checks) {
         let kafka = &self.log.kafka;
-        checks.that(!kafka.brokers.is_empty(), "log.kafka.brokers", "is empty; name at least one as host:port");
-        for broker in &kafka.brokers {
-            let port = broker.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-            let is_address = port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0));
-            checks.that(is_address, "log.kafka.brokers", format!("`{broker}` is not host:port"));
-        }
+        check_nodes(&kafka.brokers, "log.kafka.brokers", checks);
         checks.that((1..=64).contains(&kafka.producers), "log.kafka.producers", "must be 1 to 64");
         checks.that(kafka.replication > 0, "log.kafka.replication", "must be at least 1");
         checks.that(kafka.min_insync_replicas > 0, "log.kafka.min-insync-replicas", "must be at least 1");
@@ -280,12 +307,7 @@ impl CqlConfig {
 
 impl MirrorConfig {
     fn check(&self, checks: &mut Checks) {
-        checks.that(!self.nodes.is_empty(), "mirror.nodes", "is empty; name one server at least");
-        for node in &self.nodes {
-            let port = node.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>()));
-            let why = format!("`{node}` is no address; write a host and a port, such as \"127.0.0.1:6379\"");
-            checks.that(matches!(port, Some(Ok(1..))), "mirror.nodes", why);
-        }
+        check_nodes(&self.nodes, "mirror.nodes", checks);
         let is_single = self.nodes.len() <= 1 || self.kind == MirrorKind::RedisCluster;
         checks.that(
             is_single,
@@ -399,6 +421,15 @@ impl ViewerKey {
                 checks.that(has_other || self.public_key_file.is_some(), &format!("{at}.public-key-file"), why);
             }
         }
+    }
+}
+
+fn check_nodes(nodes: &[String], key: &str, checks: &mut Checks) {
+    checks.that(!nodes.is_empty(), key, "is empty; name at least one as host:port");
+    for node in nodes {
+        let port = node.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+        let is_address = port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0));
+        checks.that(is_address, key, format!("`{node}` is not host:port"));
     }
 }
 

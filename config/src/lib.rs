@@ -8,6 +8,7 @@ mod auth;
 mod check;
 mod cql;
 mod environment;
+mod events;
 mod limits;
 mod load;
 mod mirror;
@@ -23,6 +24,7 @@ pub use auth::{Algorithm, AuthConfig, KeySource, ReadKeyError, RoomPassConfig, S
 pub use check::{Problem, Problems};
 pub use cql::CqlConfig;
 pub use environment::{Environment, Profile, UnknownName};
+pub use events::EventsConfig;
 pub use limits::{LimitsConfig, RateLimit};
 pub use load::{Flag, LoadError, Loaded, Sources};
 pub use mirror::{MirrorConfig, MirrorKind};

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::auth::AuthConfig;
 use crate::cql::CqlConfig;
+use crate::events::EventsConfig;
 use crate::limits::LimitsConfig;
 use crate::mirror::MirrorConfig;
 use crate::recharge::RechargeConfig;
@@ -21,6 +22,7 @@ pub struct Config {
     pub log: LogConfig,
     pub store: StoreConfig,
     pub mirror: MirrorConfig,
+    pub events: EventsConfig,
     pub engine: EngineConfig,
     pub http: HttpConfig,
     pub auth: AuthConfig,
@@ -160,7 +162,7 @@ pub enum StoreKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct EngineConfig {
-    /// Threads of their own for shards; 0 lets them share those of requests. Default: 0.
+    /// Threads for shards and for the connections of callers; 0 takes as many as there are cores, but one. Default: 0.
     pub workers: usize,
     /// Commands one shard may have under way; beyond, callers are told `overloaded` at once. Default: 4096.
     pub permits_per_shard: usize,

@@ -93,6 +93,7 @@ fn documented_defaults_are_the_real_ones() {
         include_str!("model.rs"),
         include_str!("auth.rs"),
         include_str!("cql.rs"),
+        include_str!("events.rs"),
         include_str!("limits.rs"),
         include_str!("mirror.rs"),
         include_str!("recharge.rs"),
@@ -106,6 +107,7 @@ fn documented_defaults_are_the_real_ones() {
         ("store", "StoreConfig"),
         ("store.cql", "CqlConfig"),
         ("mirror", "MirrorConfig"),
+        ("events", "EventsConfig"),
         ("engine", "EngineConfig"),
         ("http", "HttpConfig"),
         ("auth.viewer", "ViewerConfig"),
@@ -346,7 +348,7 @@ fn a_mirror_must_be_one_that_can_be_written() {
          gift-ttl = \"1 ms\"\nrows-max = 1\ncheck-every = \"2 min\"",
         expect![[r#"
             the configuration does not fit together:
-              mirror.nodes: `a` is no address; write a host and a port, such as "127.0.0.1:6379"
+              mirror.nodes: `a` is not host:port
               mirror.database: must be 0, as a cluster has no other
               mirror.user: needs mirror.password or mirror.password-file
               mirror.prefix: may have letters, digits, _, -, . and : only, at most 64

@@ -49,6 +49,8 @@ impl Default for Patience {
 pub struct GiftRequest {
     pub said: GiftSaid,
     pub price_seen: Option<Amount>,
+    /// When its caller says that it may no longer be decided.
+    pub until: Option<Time>,
     pub trace: Option<TraceId>,
 }
 
@@ -155,7 +157,7 @@ impl Service {
     pub async fn send_gift(&self, request: GiftRequest) -> Result<Receipt<GiftSaid>, ServiceError> {
         let shard = self.wallets.shape().wallet_of(request.said.sender);
         let resolved = self.control.view().resolve(&request.said, request.price_seen);
-        let deadline = self.deadline();
+        let deadline = self.deadline(request.until);
         let command = SendGift { said: request.said.clone(), resolved, deadline, trace: request.trace };
         let applied = self.apply(shard, WalletCommand::SendGift(command), deadline).await?;
         Ok(Receipt { said: request.said, applied, shard })
@@ -165,9 +167,10 @@ impl Service {
     pub async fn recharge(
         &self,
         said: RechargeSaid,
+        until: Option<Time>,
         trace: Option<TraceId>,
     ) -> Result<Receipt<RechargeSaid>, ServiceError> {
-        let deadline = self.deadline();
+        let deadline = self.deadline(until);
         let bind = BindTransaction { said: said.clone(), deadline };
         let keeper = self.keeper_of(said.id());
         match self.one(keeper, WalletCommand::BindTransaction(Box::new(bind)), deadline).await {
@@ -191,7 +194,7 @@ impl Service {
         trace: Option<TraceId>,
     ) -> Result<Receipt<TransferSaid>, ServiceError> {
         let shard = self.wallets.shape().wallet_of(said.user);
-        let deadline = self.deadline();
+        let deadline = self.deadline(None);
         let command = Transfer { said: said.clone(), may_issue, deadline, trace };
         let applied = self.apply(shard, WalletCommand::Transfer(Box::new(command)), deadline).await?;
         Ok(Receipt { said, applied, shard })
@@ -200,7 +203,7 @@ impl Service {
     /// The event that this user's id stands for.
     pub async fn find(&self, user: UserId, id: EventId) -> Result<Found, ServiceError> {
         let shard = self.wallets.shape().wallet_of(user);
-        match self.one(shard, WalletCommand::FindReceipt { user, id }, self.deadline()).await {
+        match self.one(shard, WalletCommand::FindReceipt { user, id }, self.deadline(None)).await {
             Ok(WalletOutcome::Receipt { found: Some(stored), .. }) => {
                 let event = codec::decode(&stored.event).map_err(|error| ServiceError::Internal(error.to_string()))?;
                 Ok(Found::Event { event: Box::new(event), stored })
@@ -227,7 +230,7 @@ impl Service {
         // An event of the user's own shard is in its memory already.
         let after = after.filter(|after| after.shard != shard).map(|after| (after.shard.index, after.seq));
         let wait_until = self.clock.now().plus_millis(millis(self.patience.read));
-        match self.one(shard, WalletCommand::Read { user, after, wait_until }, self.deadline()).await {
+        match self.one(shard, WalletCommand::Read { user, after, wait_until }, self.deadline(None)).await {
             Ok(WalletOutcome::Balances(balances)) => Ok((balances, shard)),
             Ok(WalletOutcome::Refused(refusal)) => Err(refusal.into()),
             Ok(
@@ -269,8 +272,10 @@ impl Service {
         self.wallets.shape().wallet_of(UserId(u64::from_le_bytes(hash)))
     }
 
-    fn deadline(&self) -> Time {
-        self.clock.now().plus_millis(millis(self.patience.deadline))
+    /// The end of our own patience, or what the caller said if that is sooner.
+    fn deadline(&self, until: Option<Time>) -> Time {
+        let own = self.clock.now().plus_millis(millis(self.patience.deadline));
+        until.map_or(own, |until| until.min(own))
     }
 
     async fn apply(&self, shard: ShardId, command: WalletCommand, deadline: Time) -> Result<Applied, ServiceError> {

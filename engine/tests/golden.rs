@@ -327,6 +327,26 @@ fn records_read_and_write_as_they_always_did() {
     }
 }
 
+/// The page shows one record, its bytes in the first column and their meaning in the second.
+#[test]
+fn the_example_on_the_page_of_records_is_a_real_one() {
+    const PAGE: &str = include_str!("../../docs/records.md");
+    let lines = PAGE.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap().lines();
+    let (bytes, meanings): (Vec<&str>, Vec<&str>) = lines.map(|line| line.split_once("  ").unwrap()).unzip();
+    assert!(meanings.iter().all(|meaning| !meaning.trim().is_empty()));
+    let shown = Bytes::from(from_hex(&bytes.concat()));
+    let header =
+        EventsHeader { epoch: Epoch(300), number: 7, first: Seq(70_000), count: 1, time: Time(1_700_000_000_000) };
+    assert_eq!(to_hex(&shown), to_hex(&encode_events(header, &codec::encode(&gift_bare()))));
+    let entry = LogEntry::decode(Position(301), &shown).unwrap();
+    assert_eq!(codec::decode::<WalletEvent>(&entry.events).unwrap(), gift_bare());
+    // It differs from the golden file in the count of events alone.
+    let mut golden = golden("record-events", &shown);
+    let count = golden.iter().zip(&shown).position(|(golden, shown)| golden != shown).unwrap();
+    golden[count] = 1;
+    assert_eq!(to_hex(&golden), to_hex(&shown));
+}
+
 #[test]
 fn checkpoints_read_and_write_as_they_always_did() {
     check("books", &books());

@@ -12,6 +12,9 @@
 //! - `storage::log` (embedded and memory) and the embedded store, which have tests of their own; the store's rows and
 //!   pages are those of `storage::store::memory`;
 //! - scans, `end`, `wait_for` and `room` of the log.
+//!
+//! A write to the log that was torn is one that was lost here: that readers take what is left of it for nothing is tested
+//! where the log's files are. Torn writes of the store are simulated, since their rows come one by one.
 
 pub mod calls;
 mod checks;

@@ -120,7 +120,7 @@ async fn seed(service: &Service) -> Result<(), Failure> {
             asset,
             amount: Amount::new(COINS).expect("far below the largest amount"),
         };
-        let paid = service.recharge(said, None).await;
+        let paid = service.recharge(said, None, None).await;
         paid.map_err(|error| Failure::new(format_args!("cannot give viewer {user} coins: {error}")))?;
     }
     Ok(())

@@ -11,6 +11,7 @@ pub mod bench;
 pub mod catalog;
 pub mod config;
 pub mod dev;
+pub mod dlq;
 pub mod gift;
 mod kafka;
 pub mod key;
@@ -33,6 +34,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Catalog(catalog) => ask(catalog.run(format)),
         Command::Audit(audit) => audit.run(format),
         Command::Log(log) => log.run(format),
+        Command::Dlq(dlq) => dlq.run(format),
         Command::Store(store) => store.run(format),
         Command::Bench(bench) => bench.run(format),
     }

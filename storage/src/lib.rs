@@ -5,7 +5,9 @@
 //! implementations to the same behaviour.
 
 pub mod audit;
+pub mod events;
 pub mod folder;
+pub mod letters;
 pub mod log;
 pub mod mirror;
 pub mod store;

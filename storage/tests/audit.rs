@@ -120,7 +120,7 @@ impl World {
             let amount = Amount::new(100_000).unwrap();
             let channel = Channel::Manual;
             let said = RechargeSaid { channel, transaction, user: viewer, asset: COIN, amount };
-            self.service.recharge(said, None).await.unwrap();
+            self.service.recharge(said, None, None).await.unwrap();
         }
         for turn in 0..20u8 {
             for (place, viewer) in (0..).zip(VIEWERS) {
@@ -128,7 +128,7 @@ impl World {
                 let key = CallerKey::parse(&key.to_string()).unwrap();
                 let hosts = &HOSTS[..1 + usize::from(turn) % HOSTS.len()];
                 let said = GiftSaid::new(key, viewer, RoomId(1001), GiftId(1), 2, hosts, None).unwrap();
-                let request = GiftRequest { said, price_seen: None, trace: None };
+                let request = GiftRequest { said, price_seen: None, until: None, trace: None };
                 self.service.send_gift(request).await.unwrap();
             }
         }

@@ -108,13 +108,13 @@ impl World {
         let amount = Amount::new(amount).unwrap();
         let said =
             RechargeSaid { channel: Channel::Manual, transaction: transaction.into(), user, asset: COIN, amount };
-        self.service.recharge(said, None).await.map(|receipt| receipt.applied.balance.get())
+        self.service.recharge(said, None, None).await.map(|receipt| receipt.applied.balance.get())
     }
 
     async fn send(&self, key: EventId, count: u64) -> Result<Receipt<GiftSaid>, ServiceError> {
         let key = CallerKey::parse(&key.to_string()).unwrap();
         let said = GiftSaid::new(key, ANN, RoomId(1001), GiftId(1), count, &HOSTS, None).unwrap();
-        self.service.send_gift(GiftRequest { said, price_seen: None, trace: None }).await
+        self.service.send_gift(GiftRequest { said, price_seen: None, until: None, trace: None }).await
     }
 
     async fn balance(&self, user: UserId, asset: AssetId, after: Option<&Receipt<GiftSaid>>) -> u64 {

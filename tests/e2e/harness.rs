@@ -73,10 +73,15 @@ impl Launch {
 
     /// With the limits of `dev`, and otherwise what `config` says.
     pub fn serve(data: &Path, config: &Config) -> Launch {
+        Launch::serve_at(data, config, "127.0.0.1:0")
+    }
+
+    /// The same at an address that clients know before.
+    pub fn serve_at(data: &Path, config: &Config, listen: &str) -> Launch {
         let file = data.with_extension("toml");
         fs::write(&file, config.to_toml()).unwrap();
         let mut command = largesse();
-        command.args(["serve", "-o", "json", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        command.args(["serve", "-o", "json", "--listen", listen, "--admin-listen", "127.0.0.1:0"]);
         command.args(["--profile", "dev", "--data"]).arg(data).arg("--config").arg(file);
         rows::configure(&mut command, data);
         let keys = Keys { secret: SECRET.into(), service: SERVICE_KEY.into(), admin: ADMIN_KEY.into() };

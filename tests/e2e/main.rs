@@ -4,9 +4,11 @@
 mod api_docs;
 mod bad_input;
 mod cli;
+mod clients;
 mod clock;
 mod crash;
 mod doors;
+mod events;
 mod fencing;
 mod folder;
 mod harness;

@@ -26,7 +26,7 @@ errors! {
     CatalogErrors: BadRequest RoomUnknown BadSignature RateLimited ShardUnavailable ServiceInternal;
     SendErrors: BadRequest KeyRequired InvalidAmount TooManyReceivers SelfGift PayloadTooLarge UnsupportedMediaType
         Unauthenticated Forbidden BadSignature RoomPassInvalid RateLimited GiftUnknown RoomUnknown RoomClosed HostNotInRoom PriceChanged
-        IdReused IdTimeAhead IdTooOld InsufficientFunds IssueLimit Overloaded ShardUnavailable StoreUnavailable
+        IdReused IdTimeAhead IdTooOld DeadlinePassed InsufficientFunds IssueLimit Overloaded ShardUnavailable StoreUnavailable
         OutcomeUnknown Internal ServiceInternal;
     FindErrors: BadRequest KeyRequired EventUnknown Unauthenticated Forbidden BadSignature RateLimited Overloaded
         ShardUnavailable StoreUnavailable Internal ServiceInternal;
@@ -37,9 +37,9 @@ errors! {
     QueryErrors: BadRequest BatchTooLarge PayloadTooLarge UnsupportedMediaType Unauthenticated Forbidden BadSignature
         RateLimited ShardUnavailable ServiceInternal;
     RechargeErrors: BadRequest KeyRequired InvalidAmount PayloadTooLarge UnsupportedMediaType Unauthenticated Forbidden
-        BadSignature RateLimited IdReused IssueLimit Overloaded ShardUnavailable StoreUnavailable OutcomeUnknown Internal
-        ServiceInternal;
-    TransferErrors: BadRequest BatchTooLarge PayloadTooLarge UnsupportedMediaType Unauthenticated Forbidden BadSignature
+        BadSignature RateLimited IdReused DeadlinePassed IssueLimit Overloaded ShardUnavailable StoreUnavailable
+        OutcomeUnknown Internal ServiceInternal;
+    TransferErrors: BadRequest BatchTooLarge DeadlinePassed PayloadTooLarge UnsupportedMediaType Unauthenticated Forbidden BadSignature
         RateLimited ShardUnavailable ServiceInternal;
     AdminReadErrors: Unauthenticated Forbidden ShardUnavailable ServiceInternal;
     AdminWriteErrors: BadRequest PayloadTooLarge UnsupportedMediaType Unauthenticated Forbidden Overloaded

@@ -184,11 +184,17 @@ fn problem() -> ObjectBuilder {
 pub struct IdPath;
 pub struct KeyPath;
 pub struct KeyHeader;
+pub struct DeadlineHeader;
 pub struct True;
 
 schema!(IdPath, "IdPath", user_query());
 schema!(KeyPath, "KeyPath", key_text());
 schema!(KeyHeader, "KeyHeader", key_header());
+schema!(
+    DeadlineHeader,
+    "DeadlineHeader",
+    text().pattern(Some("^[0-9]{1,19}$")).description(Some("In milliseconds since 1970. Past it, nothing is decided."))
+);
 schema!(True, "True", text().enum_values(Some(["true"])));
 
 pub fn optional_key() -> Schema {

@@ -90,8 +90,8 @@ async fn carry_out(
     }
     let service = station::service(state);
     let patient = in_two_steps(&service);
-    let recharges = join_all(recharges.into_iter().map(|said| patient.recharge(said, Some(trace.id))));
-    let transfers = service.transfers(transfers, caller.may_issue(), Some(trace.id));
+    let recharges = join_all(recharges.into_iter().map(|said| patient.recharge(said, None, Some(trace.id))));
+    let transfers = service.transfers(transfers, caller.may_issue(), None, Some(trace.id));
     let (transfers, recharges) = tokio::join!(transfers, recharges);
     let (mut transfers, mut recharges) = (transfers.into_iter(), recharges.into_iter());
     let mut unknown = None;

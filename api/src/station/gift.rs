@@ -54,7 +54,8 @@ async fn send(state: &ApiState, trace: &Trace, request: Request) -> Result<SendG
     let combo = body.combo_id.map(|id| id.0);
     let said = GiftSaid::new(key, sender, room, GiftId(body.gift_id), count, &receivers, combo)?;
     let id = said.id;
-    let sent = station::service(state).send_gift(GiftRequest { said, price_seen, trace: Some(trace.id) }).await;
+    let sent =
+        station::service(state).send_gift(GiftRequest { said, price_seen, until: None, trace: Some(trace.id) }).await;
     let catalog = &state.service.control.view().catalog;
     let receipt =
         sent.map_err(|error| refusals::of_service(error, catalog, |time| gifts::poll(&call.caller, sender, id, time)))?;

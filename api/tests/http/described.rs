@@ -20,7 +20,7 @@ fn described(api: &Value) -> BTreeSet<(String, String)> {
 async fn every_route_is_described_and_every_description_is_a_route() {
     let world = World::start().await;
     // What is not for programs, and other names of what is described.
-    let left_out = ["/docs", "/docs/{file}", "/health", "/readiness", "/openapi/{*method}"];
+    let left_out = ["/docs", "/docs/{file}", "/client/{file}", "/health", "/readiness", "/openapi/{*method}"];
     for (router, source) in [(&world.public, "public_router"), (&world.admin, "admin_router")] {
         let api = call(router, Method::GET, "/openapi.json").send().await.json();
         assert_eq!(api["openapi"], "3.1.0");
@@ -87,6 +87,12 @@ async fn the_page_needs_nothing_from_elsewhere() {
     }
     world.get("/docs/../../Cargo.toml").send().await.expect_problem("not_found");
     world.get("/docs/nothing.js").send().await.expect_problem("not_found");
+    let module = world.get("/client/index.js").send().await;
+    assert_eq!(
+        (module.status, module.header("content-type")),
+        (StatusCode::OK, Some("text/javascript; charset=utf-8"))
+    );
+    world.get("/client/nothing.js").send().await.expect_problem("not_found");
     world.stop().await;
 }
 
@@ -100,7 +106,7 @@ async fn the_type_of_an_error_leads_to_its_paragraph() {
     }
     let problem = world.get("/nowhere").send().await.expect_problem("not_found");
     assert_eq!(problem["type"], "/docs/errors#not_found");
-    for text in ["/docs/api", "/docs/station", "/docs/guarantees"] {
+    for text in ["/docs/api", "/docs/clients", "/docs/station", "/docs/guarantees"] {
         assert_eq!(world.get(text).send().await.status, StatusCode::OK);
     }
     world.stop().await;

@@ -74,6 +74,39 @@ async fn keys_are_judged() {
 }
 
 #[tokio::test]
+async fn a_request_is_not_decided_past_its_callers_deadline() {
+    let world = World::start().await;
+    world.recharge(ANN, 50, "t1").await;
+    let key = key();
+    let send = |deadline: String| {
+        let body = json!({ "gift_id": 1, "count": 1, "to": [2001] });
+        let call = world.post("/v1/rooms/1001/gifts").bearer(&token(ANN)).json(body);
+        call.header("Idempotency-Key", &key).header("Largesse-Deadline", &deadline).send()
+    };
+    for bad in ["", "-1", "1.5", "soon", "18446744073709551616"] {
+        send(bad.into()).await.expect_problem("bad_request");
+    }
+    let now = largesse_engine::clock::Clock::now(&largesse_engine::clock::SystemClock).get();
+    let problem = send((now - 1).to_string()).await.expect_problem("deadline_passed");
+    assert!(problem["server_time"].as_str().unwrap().ends_with('Z'), "{problem}");
+    assert_eq!(world.coins(ANN).await, 50);
+    // What was said there is what a lookup calls final.
+    let lookup = format!("/v1/gifts/{key}?final_after={}", now - 1);
+    let found = world.get(&lookup).bearer(&token(ANN)).send().await.expect_problem("event_unknown");
+    assert_eq!(found["final"], true);
+
+    let late = json!({ "user_id": ANN, "asset": "coin", "amount": 5, "channel": "apple", "transaction_id": "late" });
+    let late = world.post("/v1/recharges").bearer(SERVICE).json(late).header("Largesse-Deadline", "1");
+    late.send().await.expect_problem("deadline_passed");
+    let batch = json!({ "transfers": [] });
+    let batch = world.post("/v1/transfers:batch").bearer(SERVICE).json(batch).header("Largesse-Deadline", "1");
+    batch.send().await.expect_problem("deadline_passed");
+
+    assert_eq!(send((now + 60_000).to_string()).await.status, StatusCode::OK);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn not_enough_is_told_with_figures_and_in_two_languages() {
     let world = World::start().await;
     world.recharge(ANN, 5, "t1").await;

@@ -147,10 +147,10 @@ async fn who_may_not_issue_moves_only_what_is_there() {
     let batch = vec![said(Some(5), 5), said(Some(5), 6), said(Some(5), 4), said(None, 5)];
     let service = world.node.service();
     let told: Vec<_> =
-        service.transfers(batch.clone(), false, None).await.into_iter().map(|it| it.map(|_| ())).collect();
+        service.transfers(batch.clone(), false, None, None).await.into_iter().map(|it| it.map(|_| ())).collect();
     let unbalanced = || Err(ServiceError::Refused(Refusal::Unbalanced { asset: AssetId(1) }));
     assert_eq!(told, [Ok(()), unbalanced(), unbalanced(), unbalanced()]);
-    let told = service.transfers(batch, true, None).await;
+    let told = service.transfers(batch, true, None, None).await;
     assert!(told.iter().all(Result::is_ok), "{told:?}");
     world.stop().await;
 }

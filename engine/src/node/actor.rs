@@ -63,7 +63,7 @@ pub enum ShardMsg<M: Machine> {
 pub struct ShardActor<M: Hosted> {
     pub door: Arc<Door<M>>,
     pub inbox: Arc<Inbox<M>>,
-    pub alarm: Option<Arc<Alarm>>,
+    pub alarm: Arc<Alarm>,
     pub log: Arc<dyn ShardLog>,
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
@@ -190,7 +190,7 @@ impl<M: Hosted> ShardActor<M> {
     }
 
     fn carry_out(&self, myself: &ActorRef<Wake>, state: &mut ShardState<M>) -> Option<Stop> {
-        let me = || ShardRef { inbox: Arc::clone(&self.inbox), actor: myself.clone(), alarm: self.alarm.clone() };
+        let me = || ShardRef { inbox: Arc::clone(&self.inbox), actor: myself.clone(), alarm: Arc::clone(&self.alarm) };
         for effect in state.shard.take_effects() {
             match effect {
                 Effect::Answer(reply, outcomes) => reply.send(outcomes),

@@ -193,9 +193,12 @@ impl<M: Machine> Door<M> {
 
 #[cfg(test)]
 mod tests {
+    use ractor::{Actor, ActorProcessingErr, ActorRef};
+
     use super::*;
     use crate::event_id::EventId;
     use crate::log::{LogRoom, ShardLog};
+    use crate::node::inbox::{Inbox, Wake};
     use crate::units::UserId;
     use crate::wallet::command::WalletCommand;
     use crate::wallet::wallets::Wallets;
@@ -212,12 +215,66 @@ mod tests {
         }
     }
 
+    /// Never looks into its inbox.
+    struct Sleeper;
+
+    impl Actor for Sleeper {
+        type Msg = Wake;
+        type State = ();
+        type Arguments = ();
+
+        async fn pre_start(&self, _myself: ActorRef<Wake>, (): ()) -> Result<(), ActorProcessingErr> {
+            Ok(())
+        }
+    }
+
+    fn question(user: u64) -> WalletCommand {
+        WalletCommand::FindReceipt { user: UserId(user), id: EventId::from_bytes([0; 16]) }
+    }
+
+    async fn sleeping() -> (Door<Wallets>, ShardRef<Wallets>) {
+        let door = Door::new(ShardId::wallet(0), Arc::new(FullLog), 10, 10);
+        let (actor, _ended) = Actor::spawn(None, Sleeper, ()).await.unwrap();
+        let shard = ShardRef { inbox: Arc::new(Inbox::default()), actor, alarm: Arc::default() };
+        door.open(shard.clone());
+        (door, shard)
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_behind_an_owner_that_ended_is_told() {
+        let (door, shard) = sleeping().await;
+        let waiting: Vec<_> = (1..=3).map(|user| door.enter(Lane::Caller, vec![question(user)]).unwrap()).collect();
+        assert_eq!(door.in_use(), 3);
+        door.shut();
+        for answer in waiting {
+            answer.await.expect_err("nobody is left to answer");
+        }
+        assert_eq!(door.in_use(), 0, "what they held is given back");
+        // Somebody who found the door open a moment ago.
+        shard.send(ShardMsg::Flushed(Seq(1))).expect_err("it is closed");
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_first_is_taken_first() {
+        let (door, shard) = sleeping().await;
+        let _waiting: Vec<_> = (1..=4).map(|user| door.enter(Lane::Caller, vec![question(user)]).unwrap()).collect();
+        let mut taken = Vec::new();
+        shard.inbox.take(&mut taken);
+        let users = taken.iter().map(|message| match message {
+            ShardMsg::Commands(_, commands) => match &commands[..] {
+                [WalletCommand::FindReceipt { user, .. }] => user.get(),
+                other => panic!("{other:?}"),
+            },
+            _ => panic!("only commands were sent"),
+        });
+        assert_eq!(users.collect::<Vec<_>>(), [1, 2, 3, 4]);
+    }
+
     #[test]
     fn a_full_log_keeps_events_out_and_lets_questions_in() {
         let door: Door<Wallets> = Door::new(ShardId::wallet(0), Arc::new(FullLog), 10, 10);
         let enter = |command| door.enter(Lane::Caller, vec![command]).expect_err("there is no actor behind it");
-        let question = WalletCommand::FindReceipt { user: UserId(1), id: EventId::from_bytes([0; 16]) };
-        assert_eq!(enter(question), CallError::ShardUnavailable, "it got past the log");
+        assert_eq!(enter(question(1)), CallError::ShardUnavailable, "it got past the log");
         assert!(matches!(enter(WalletCommand::ApplyCredits(Vec::new())), CallError::Overloaded { .. }));
     }
 }

@@ -71,27 +71,20 @@ impl<M: Machine> Inbox<M> {
 pub struct ShardRef<M: Machine> {
     pub inbox: Arc<Inbox<M>>,
     pub actor: ActorRef<Wake>,
-    pub alarm: Option<Arc<Alarm>>,
+    pub alarm: Arc<Alarm>,
 }
 
 impl<M: Machine> Clone for ShardRef<M> {
     fn clone(&self) -> Self {
-        ShardRef { inbox: Arc::clone(&self.inbox), actor: self.actor.clone(), alarm: self.alarm.clone() }
+        ShardRef { inbox: Arc::clone(&self.inbox), actor: self.actor.clone(), alarm: Arc::clone(&self.alarm) }
     }
 }
 
 impl<M: Machine> ShardRef<M> {
     pub fn send(&self, message: ShardMsg<M>) -> Result<(), Closed> {
-        let was_empty = self.inbox.push(message)?;
-        match &self.alarm {
-            _ if !was_empty => {}
+        if self.inbox.push(message)? {
             // Should the actor be dead, whoever looks after it closes the inbox.
-            Some(alarm) => alarm.ring(self.actor.clone()),
-            None if self.actor.cast(Wake).is_err() => {
-                self.inbox.close();
-                return Err(Closed);
-            }
-            None => {}
+            self.alarm.ring(self.actor.clone());
         }
         Ok(())
     }

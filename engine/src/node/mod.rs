@@ -1,6 +1,7 @@
 //! One process that owns shards: starts their actors, relays and flushers, keeps them running, and stops them in order.
 
 pub mod actor;
+pub mod backoff;
 pub mod door;
 mod hosted;
 pub mod inbox;
@@ -50,7 +51,7 @@ pub struct NodeOptions {
     pub flush_every: Duration,
     /// Commands of callers under way in one shard.
     pub permits_per_shard: usize,
-    /// Threads of their own for shards; 0 runs them on the caller's runtime.
+    /// Threads for shards; 0 takes as many as there are cores, but one.
     pub workers: usize,
     pub patience: Patience,
     pub rooms: Vec<Room>,
@@ -179,6 +180,11 @@ impl Node {
             let unready: Vec<_> = healths.iter().filter_map(told).collect();
             if unready.is_empty() { Ok(()) } else { Err(unready.join("; ")) }
         }
+    }
+
+    /// How each shard is doing, to be watched.
+    pub fn healths(&self) -> Vec<(ShardId, watch::Receiver<ShardHealth>)> {
+        self.healths.clone()
     }
 
     /// How far the store is behind each shard's log: last event there and here.

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::flush::{FlushError, FlushLimits, Flushed, Flusher, Rows};
 use crate::log::ShardLog;
 use crate::node::actor::{Ended, Hosted, ShardActor, ShardMsg};
+use crate::node::backoff::{Backoff, Ladder};
 use crate::node::door::Door;
 use crate::node::inbox::{Alarm, Inbox, ShardRef};
 use crate::node::{ShardHealth, StartError, Stopping, threads};
@@ -20,9 +21,6 @@ use crate::shard::ShardLimits;
 use crate::store::Store;
 use crate::units::NodeId;
 
-/// Pause before a shard or flusher that failed tries again; doubles up to the longest.
-const PAUSE_FIRST: Duration = Duration::from_millis(20);
-const PAUSE_LONGEST: Duration = Duration::from_secs(2);
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
 
 /// The threads of a node.
@@ -54,7 +52,10 @@ impl OwnRuntime {
 }
 
 impl Workers {
+    /// With 0, as many threads for shards as there are cores, but one, which is left to the log and to flushing.
     pub(super) fn start(shard_threads: usize) -> Result<Workers, StartError> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let shard_threads = if shard_threads == 0 { cores.saturating_sub(1).max(1) } else { shard_threads };
         let failed = |error: std::io::Error| StartError::Thread(error.to_string());
         let shard = |number| {
             let runtime = OwnRuntime::start(format!("shards-{number}"), Builder::new_current_thread())?;
@@ -63,7 +64,6 @@ impl Workers {
             Ok((runtime, alarm))
         };
         let shards = (0..shard_threads).map(shard).collect::<Result<_, _>>().map_err(failed)?;
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let mut background = Builder::new_multi_thread();
         background.worker_threads(cores.div_ceil(4)).on_thread_start(threads::give_way);
         let background = OwnRuntime::start("flusher".into(), background).map_err(failed)?;
@@ -76,23 +76,20 @@ impl Workers {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        match self.thread(number) {
-            Some((runtime, _)) => runtime.handle.spawn(task),
-            None => tokio::spawn(task),
-        }
+        self.thread(number).0.handle.spawn(task)
     }
 
     pub(super) fn runtimes(&self) -> Vec<Handle> {
         self.shards.iter().map(|(runtime, _)| runtime.handle.clone()).collect()
     }
 
-    /// What wakes the actors of that shard's thread, if it has one.
-    pub(super) fn alarm(&self, number: usize) -> Option<Arc<Alarm>> {
-        self.thread(number).map(|(_, alarm)| Arc::clone(alarm))
+    /// What wakes the actors of that shard's thread.
+    pub(super) fn alarm(&self, number: usize) -> Arc<Alarm> {
+        Arc::clone(&self.thread(number).1)
     }
 
-    fn thread(&self, number: usize) -> Option<&(OwnRuntime, Arc<Alarm>)> {
-        self.shards.get(number.checked_rem(self.shards.len())?)
+    fn thread(&self, number: usize) -> &(OwnRuntime, Arc<Alarm>) {
+        &self.shards[number % self.shards.len()]
     }
 
     pub(super) fn spawn_background<F>(&self, task: F) -> JoinHandle<F::Output>
@@ -118,7 +115,7 @@ async fn stopped(stopping: &mut watch::Receiver<Stopping>, stage: Stopping) {
 
 pub(super) struct OwnTask<M: Hosted> {
     pub door: Arc<Door<M>>,
-    pub alarm: Option<Arc<Alarm>>,
+    pub alarm: Arc<Alarm>,
     pub log: Arc<dyn ShardLog>,
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
@@ -134,7 +131,7 @@ impl<M: Hosted> OwnTask<M> {
     /// One actor after the other, each claiming and replaying afresh, until the node stops or someone has to look.
     pub(super) async fn run(mut self) {
         let shard = self.door.shard;
-        let mut pause = PAUSE_FIRST;
+        let mut backoff = Backoff::new(Ladder::ENDLESS);
         while *self.stopping.borrow() == Stopping::No {
             let began = Instant::now();
             match self.own_once().await {
@@ -150,11 +147,10 @@ impl<M: Hosted> OwnTask<M> {
                     self.health.send_replace(ShardHealth::Retrying(why));
                 }
             }
-            if began.elapsed() > PAUSE_LONGEST {
-                pause = PAUSE_FIRST;
+            if began.elapsed() > Ladder::ENDLESS.longest {
+                backoff.reset();
             }
-            let _in_time = tokio::time::timeout(pause, stopped(&mut self.stopping, Stopping::Drain)).await;
-            pause = (pause * 2).min(PAUSE_LONGEST);
+            let _in_time = tokio::time::timeout(backoff.wait(), stopped(&mut self.stopping, Stopping::Drain)).await;
         }
         self.health.send_replace(ShardHealth::Stopped);
     }
@@ -165,7 +161,7 @@ impl<M: Hosted> OwnTask<M> {
         let actor = ShardActor {
             door: Arc::clone(&self.door),
             inbox: Arc::clone(&inbox),
-            alarm: self.alarm.clone(),
+            alarm: Arc::clone(&self.alarm),
             log: Arc::clone(&self.log),
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
@@ -177,7 +173,7 @@ impl<M: Hosted> OwnTask<M> {
         let nonce = uuid::Uuid::new_v4().into_bytes();
         match Actor::spawn(None, actor, ((self.fresh)(), nonce)).await {
             Ok((actor, mut ended)) => {
-                let shard = ShardRef { inbox, actor, alarm: self.alarm.clone() };
+                let shard = ShardRef { inbox, actor, alarm: Arc::clone(&self.alarm) };
                 self.door.open(shard.clone());
                 self.health.send_replace(ShardHealth::Serving);
                 tokio::select! {
@@ -221,8 +217,9 @@ fn remainder(passed: Duration, span: Duration) -> Duration {
 impl<M: Hosted, R: Rows> FlushTask<M, R> {
     pub(super) async fn run(mut self) {
         let shard = self.door.shard;
-        let mut pause = PAUSE_FIRST;
+        let mut backoff = Backoff::new(Ladder::ENDLESS);
         loop {
+            let began = Instant::now();
             match self.flush().await {
                 Ok(()) => return,
                 Err(error) => {
@@ -234,8 +231,10 @@ impl<M: Hosted, R: Rows> FlushTask<M, R> {
             if *self.stopping.borrow() == Stopping::Flush {
                 return;
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_LONGEST);
+            if began.elapsed() > Ladder::ENDLESS.longest {
+                backoff.reset();
+            }
+            tokio::time::sleep(backoff.wait()).await;
         }
     }
 

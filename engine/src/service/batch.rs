@@ -25,7 +25,7 @@ impl Service {
             (shard, WalletCommand::Read { user: *user, after: None, wait_until })
         };
         let commands = users.iter().map(read).collect();
-        let outcomes = self.many(commands, self.deadline()).await.into_iter().zip(users);
+        let outcomes = self.many(commands, self.deadline(None)).await.into_iter().zip(users);
         let balances = outcomes.map(|(outcome, user)| match outcome.map_err(lookup_error)? {
             WalletOutcome::Balances(balances) => Ok((balances, self.wallets.shape().wallet_of(*user))),
             WalletOutcome::Refused(refusal) => Err(refusal.into()),
@@ -43,9 +43,10 @@ impl Service {
         &self,
         batch: Vec<TransferSaid>,
         may_issue: bool,
+        until: Option<Time>,
         trace: Option<TraceId>,
     ) -> Vec<Result<Receipt<TransferSaid>, ServiceError>> {
-        let deadline = self.deadline();
+        let deadline = self.deadline(until);
         let transfer = |said: &TransferSaid| {
             let shard = self.wallets.shape().wallet_of(said.user);
             (shard, WalletCommand::Transfer(Box::new(Transfer { said: said.clone(), may_issue, deadline, trace })))

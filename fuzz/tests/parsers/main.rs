@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod reports;
 mod words;
 mod world;
 
@@ -18,8 +19,8 @@ use largesse_engine::event_id::CallerKey;
 
 use world::World;
 
-/// Of each target. They run side by side, so all of them together take about half of their sum.
-const TIME: Duration = Duration::from_secs(7);
+/// Of each target, more than a minute in all. They run side by side, which takes about half of that.
+const TIME: Duration = Duration::from_secs(8);
 /// It is the time that ends a target.
 const ITERATIONS: usize = usize::MAX;
 
@@ -88,9 +89,10 @@ fn headers() {
     let fresh = FreshIds::default();
     target!(|input: &[u8]| {
         let Ok(value) = HeaderValue::from_bytes(input) else { return };
-        let names = [AUTHORIZATION.as_str(), ACCEPT_LANGUAGE.as_str(), IDEMPOTENCY_KEY, TRACEPARENT];
-        let headers: HeaderMap =
-            names.into_iter().map(|name| (http::HeaderName::from_static(name), value.clone())).collect();
+        let signed = ["largesse-key", "largesse-time", "largesse-signature"];
+        let names = [AUTHORIZATION.as_str(), ACCEPT_LANGUAGE.as_str(), IDEMPOTENCY_KEY, TRACEPARENT, "if-none-match"];
+        let names = names.into_iter().chain(signed).chain(["largesse-deadline", "largesse-room-pass"]);
+        let headers: HeaderMap = names.map(|name| (http::HeaderName::from_static(name), value.clone())).collect();
         Language::preferred(headers.get(ACCEPT_LANGUAGE));
         let trace = Trace::of(&headers, &fresh);
         assert_eq!(trace.header(fresh.span()).len(), 55);
@@ -98,6 +100,26 @@ fn headers() {
             assert!(key.text.is_none_or(|text| !text.is_empty()));
         }
         world.send(Method::GET, "/v1/me/balances", &headers, &[]);
+        // With a key that is taken, so that the others are looked at.
+        let others: HeaderMap = headers.iter().filter(|(name, _)| **name != AUTHORIZATION).map(owned).collect();
+        world.send(Method::POST, "/v1/recharges", &others, b"{}");
+        let unsigned: HeaderMap =
+            others.iter().filter(|(name, _)| !signed.contains(&name.as_str())).map(owned).collect();
+        world.send(Method::POST, "/v1/recharges", &unsigned, b"{}");
+    });
+}
+
+fn owned((name, value): (&http::HeaderName, &HeaderValue)) -> (http::HeaderName, HeaderValue) {
+    (name.clone(), value.clone())
+}
+
+#[test]
+fn reports_of_payments() {
+    let world = World::start();
+    target!(|input: &[u8]| {
+        for (path, headers, body) in reports::of(input) {
+            world.send(Method::POST, path, &headers, &body);
+        }
     });
 }
 

@@ -55,7 +55,7 @@ impl World {
             };
             // Targets share a process, which has one recorder; these count for nobody.
             let metrics = metrics_handle();
-            let state = ApiState::new(node.service(), ApiOptions { auth, ..ApiOptions::default() }, metrics).unwrap();
+            let state = ApiState::new(node.service(), api_options(auth), metrics).unwrap();
             (node, state)
         });
         World { runtime, public: public_router(state.clone()), admin: admin_router(state), _node: node }
@@ -86,6 +86,10 @@ impl World {
         });
         assert!(!status.is_server_error(), "{path} got {status}: {}", String::from_utf8_lossy(&body));
     }
+}
+
+fn api_options(auth: AuthOptions) -> ApiOptions {
+    ApiOptions { auth, payments: crate::reports::options(), ..ApiOptions::default() }
 }
 
 fn metrics_handle() -> largesse_api::metrics::Handle {

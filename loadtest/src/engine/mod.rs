@@ -46,7 +46,7 @@ pub struct EngineBench {
     /// Search for the highest rate that the store keeps up with, and measure at it; see [`sustained`].
     pub sustained: bool,
     pub wallet_shards: u16,
-    /// Threads of their own for shards; 0 shares those of the process.
+    /// Threads for shards; 0 takes as many as there are cores, but one.
     pub workers: usize,
     /// Where the ledger is made; a temporary folder without.
     pub data: Option<PathBuf>,

@@ -59,7 +59,7 @@ pub struct Engine {
     /// Wallet shards of the ledger.
     #[arg(long, default_value_t = 16, value_name = "N")]
     wallet_shards: u16,
-    /// Threads of their own for shards; 0 shares those of the process.
+    /// Threads for shards; 0 takes as many as there are cores, but one.
     #[arg(long, default_value_t = 0, value_name = "N")]
     workers: usize,
     /// Where the ledger is made and kept [default: a folder that is deleted afterwards].

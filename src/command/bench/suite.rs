@@ -39,7 +39,7 @@ pub struct Suite {
     /// Viewers with money [default: 1000000, or 10000 with --quick].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     viewers: Option<u64>,
-    /// Threads of their own for shards, in the rows that have shards in their own process.
+    /// Threads for shards, in the rows that have shards in their own process.
     #[arg(long, value_name = "N")]
     workers: Option<u64>,
     /// Only rows whose name has this in it; several times for several.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use largesse_engine::catalog::CatalogDraft;
 use largesse_engine::ledger::LedgerShape;
+use largesse_engine::node::backoff::{Backoff, Ladder};
 use largesse_engine::resolve::Room;
 use largesse_engine::store::{BalanceRow, Checkpoint, Store};
 use largesse_engine::units::{CatalogVersion, Seq, ShardId, Time, UserId};
@@ -21,9 +22,9 @@ use super::names::{AssetNames, catalog};
 use super::refresh::{Refresh, Step, as_of};
 use super::{MirrorError, MirrorOptions};
 
-/// Pause before Redis is tried again; doubles up to the longest.
-const PAUSE_FIRST: Duration = Duration::from_millis(100);
-const PAUSE_LONGEST: Duration = Duration::from_secs(5);
+/// Between attempts to reach Redis again.
+const TRY_AGAIN: Ladder =
+    Ladder { first: Duration::from_millis(100), longest: Duration::from_secs(5), ..Ladder::ENDLESS };
 
 pub(super) struct Worker {
     options: MirrorOptions,
@@ -78,7 +79,7 @@ impl Worker {
 
     /// Until it is told to stop; Redis may be away for as long as it likes.
     pub async fn run(mut self) {
-        let mut pause = PAUSE_FIRST;
+        let mut backoff = Backoff::new(TRY_AGAIN);
         loop {
             let began = Instant::now();
             let ended = self.serve().await;
@@ -90,11 +91,10 @@ impl Worker {
             if *self.stopping.borrow() {
                 return;
             }
-            if began.elapsed() > PAUSE_LONGEST {
-                pause = PAUSE_FIRST;
+            if began.elapsed() > TRY_AGAIN.longest {
+                backoff.reset();
             }
-            let _in_time = tokio::time::timeout(pause, stopped(&mut self.stopping)).await;
-            pause = (pause * 2).min(PAUSE_LONGEST);
+            let _in_time = tokio::time::timeout(backoff.wait(), stopped(&mut self.stopping)).await;
         }
     }
 

@@ -108,14 +108,14 @@ impl World {
         let (channel, transaction) = (Channel::Manual, transaction.into());
         let amount = Amount::new(amount).unwrap();
         let said = RechargeSaid { channel, transaction, user, asset: COIN, amount };
-        self.service.recharge(said, None).await.map(|receipt| receipt.applied.balance.get())
+        self.service.recharge(said, None, None).await.map(|receipt| receipt.applied.balance.get())
     }
 
     /// One rose to each of the first `hosts` hosts.
     pub async fn rose(&self, sender: UserId, key: EventId, hosts: usize) -> Result<Receipt<GiftSaid>, ServiceError> {
         let key = CallerKey::parse(&key.to_string()).unwrap();
         let said = GiftSaid::new(key, sender, RoomId(1001), GiftId(1), 1, &HOSTS[..hosts], None).unwrap();
-        self.service.send_gift(GiftRequest { said, price_seen: None, trace: None }).await
+        self.service.send_gift(GiftRequest { said, price_seen: None, until: None, trace: None }).await
     }
 
     /// `turns` roses of each viewer, by keys with a time and by keys without.

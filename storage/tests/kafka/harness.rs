@@ -70,6 +70,6 @@ impl TestLedger {
 
 impl Drop for TestLedger {
     fn drop(&mut self) {
-        self.delete(&["control", "wallet", "ledger"]);
+        self.delete(&["control", "wallet", "ledger", "events", "positions", "dlq"]);
     }
 }

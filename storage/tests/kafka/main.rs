@@ -4,5 +4,6 @@
 
 mod checks;
 mod conformance;
+mod events;
 mod failures;
 mod harness;

@@ -4,11 +4,12 @@
 //! reads back otherwise. Durable means that every replica in sync has it. Offset 0 of each partition holds a founding
 //! record, so that an empty partition is one that lost its log; positions begin at 1.
 
-mod client;
+pub(crate) mod client;
 mod cuts;
 mod producer;
-mod ranges;
+pub(crate) mod ranges;
 mod reader;
+pub(crate) mod side;
 mod topics;
 
 use std::collections::HashMap;

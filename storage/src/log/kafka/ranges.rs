@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures::channel::oneshot;
 use largesse_engine::log::LogError;
+use largesse_engine::node::backoff::{Backoff, Ladder};
 use largesse_engine::units::ShardId;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -28,7 +29,9 @@ pub struct Range {
 const QUESTIONS_MAX: usize = 65_536;
 /// How often the driver's own messages are heard while nobody asks.
 const IDLE: Duration = Duration::from_millis(500);
-const TRY_AGAIN: Duration = Duration::from_millis(50);
+/// Between two questions that get no answer. Leaders move within such times.
+pub const TRY_AGAIN: Ladder =
+    Ladder { first: Duration::from_millis(50), longest: Duration::from_millis(500), tries: None };
 
 /// What was told of each shard, and why the others could not be told.
 struct Told<T> {
@@ -108,6 +111,7 @@ impl Asker {
     fn answer(&self, questions: Vec<Question>) {
         let shards: BTreeSet<ShardId> = questions.iter().map(|question| question.shard).collect();
         let began = Instant::now();
+        let mut backoff = Backoff::new(TRY_AGAIN);
         let mut ranges = BTreeMap::new();
         let mut missing = shards;
         let mut error = LogError::Unavailable("kafka does not answer".into());
@@ -124,7 +128,7 @@ impl Asker {
                 break;
             }
             // Leaders move; the driver has asked for the new ones.
-            drop(self.client.poll(TRY_AGAIN));
+            drop(self.client.poll(backoff.wait()));
         }
         for Question { shard, tell } in questions {
             // Who asked may have gone.

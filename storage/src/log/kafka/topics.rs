@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::executor::block_on;
 use largesse_engine::ledger::{LedgerName, LedgerShape};
+use largesse_engine::node::backoff::Backoff;
 use largesse_engine::record::{Claim, RECORD_BYTES_MAX, encode_claim};
 use largesse_engine::units::NodeId;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::KafkaOptions;
 use super::client::{Context, Topics, base_config, describe};
 use super::producer::{Answer, Appends, FRAME_BYTES, Producer};
-use super::ranges::is_missing;
+use super::ranges::{TRY_AGAIN, is_missing};
 
 /// Format of the ledger's record. Raise it when an older program could not read the topics any more.
 const FORMAT: u32 = 1;
@@ -36,7 +37,8 @@ const MESSAGE_BYTES_MAX: usize = 1 << 20;
 const SEGMENT_BYTES: usize = 64 << 20;
 /// Topics are made and looked at when a process starts, and brokers may be starting as well.
 const PATIENCE_MIN: Duration = Duration::from_secs(30);
-const TRY_AGAIN: Duration = Duration::from_millis(50);
+/// How long a look for a record waits before it is asked whether time is up.
+const LOOK: Duration = Duration::from_millis(50);
 
 const _: () = assert!(RECORD_BYTES_MAX + FRAME_BYTES <= MESSAGE_BYTES_MAX);
 
@@ -221,19 +223,20 @@ impl Checker {
     /// A topic that was just made is not known everywhere at once.
     fn persist<T>(&self, mut work: impl FnMut() -> Result<T, KafkaError>) -> Result<T, OpenError> {
         let began = Instant::now();
+        let mut backoff = Backoff::new(TRY_AGAIN);
         loop {
             match work() {
                 Ok(value) => return Ok(value),
                 Err(error) if began.elapsed() >= self.options.request_timeout => return Err(error.into()),
                 Err(error) => tracing::debug!(%error, "kafka; trying again"),
             }
-            self.pause();
+            self.pause(&mut backoff);
         }
     }
 
     /// Hears meanwhile what the driver has to say; no message comes while nothing is assigned.
-    fn pause(&self) {
-        drop(self.client.poll(TRY_AGAIN));
+    fn pause(&self, backoff: &mut Backoff) {
+        drop(self.client.poll(backoff.wait()));
     }
 
     fn read_plate(&self) -> Result<Option<LedgerShape>, OpenError> {
@@ -271,7 +274,7 @@ impl Checker {
         self.client.assign(&assignment)?;
         let began = Instant::now();
         let record = loop {
-            match self.client.poll(TRY_AGAIN) {
+            match self.client.poll(LOOK) {
                 Some(Ok(message)) => break Ok(message.payload().unwrap_or_default().to_vec()),
                 Some(Err(error)) if began.elapsed() >= self.options.request_timeout => break Err(error.into()),
                 None if began.elapsed() >= self.options.request_timeout => {
@@ -332,11 +335,12 @@ impl Checker {
 
     fn await_topic(&self, topic: &str) -> Result<(), OpenError> {
         let began = Instant::now();
+        let mut backoff = Backoff::new(TRY_AGAIN);
         while self.look_up(topic)?.is_none() {
             if began.elapsed() >= self.options.request_timeout {
                 return Err(self.unavailable(format!("topic {topic} was made and does not appear")));
             }
-            self.pause();
+            self.pause(&mut backoff);
         }
         Ok(())
     }

@@ -1,0 +1,32 @@
+// The server's time, as far as its answers tell.
+/** How far the estimate can be off, in milliseconds: `Date` has whole seconds, and an answer takes its time. */
+export const SLACK = 2_000;
+/**
+ * This machine's clock and how far the server's is from it. Deadlines and keys are made from it; a wrong one costs time,
+ * since requests come too late or keys have to be made again, and never money.
+ */
+export class ServerClock {
+    local;
+    #ahead = 0;
+    #isKnown = false;
+    constructor(local) {
+        this.local = local;
+    }
+    /** In milliseconds since 1970. */
+    now() {
+        return Math.max(0, Math.round(this.local() + this.#ahead));
+    }
+    get isKnown() {
+        return this.#isKnown;
+    }
+    /** A `Date` header: the server's time is within the second that it names. */
+    sawDate(date) {
+        const seen = Date.parse(date);
+        if (!Number.isNaN(seen))
+            this.saw(seen + 500);
+    }
+    saw(serverNow) {
+        this.#ahead = serverNow - this.local();
+        this.#isKnown = true;
+    }
+}
