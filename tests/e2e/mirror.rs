@@ -69,9 +69,9 @@ impl Redis {
     }
 
     async fn until_it_shows(&self, client: &Client, user: u64) {
-        let coins = client.coins(user).await.to_string();
-        let shows = async || (self.coins(user) == coins).then_some(());
-        until(&format!("{coins} coins of {user} in the mirror"), PATIENCE, shows).await;
+        // Asked anew each time: what was sent to a user arrives a moment after the gift was answered.
+        let shows = async || (self.coins(user) == client.coins(user).await.to_string()).then_some(());
+        until(&format!("the coins of {user} in the mirror"), PATIENCE, shows).await;
     }
 }
 
