@@ -24,7 +24,7 @@ pub struct EventsConfig {
     /// Messages on their way at once, of all shards together. Default: 16384.
     pub in_flight_max: usize,
     /// How long events that cannot be published may hold the log; then it is cut, and a dead letter names what was not
-    /// published. Of an embedded log they hold half at most. Default: 1 day.
+    /// published. Of an embedded log they hold half at most. Default: 1 days.
     #[serde(with = "span")]
     pub hold_max: Duration,
     /// How often a message that the broker refuses is tried again by itself. Default: 16.
