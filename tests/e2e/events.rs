@@ -202,8 +202,11 @@ async fn dead_letters_are_listed_shown_retried_and_discarded() {
         "{letters:?}"
     );
     // Gifts went through meanwhile: only the payments are missing in the sums.
-    let told = world.consume();
-    assert!(told["counted"].as_u64().unwrap() >= 30, "{told}");
+    until("the gifts have arrived", PATIENCE, || async {
+        let told = world.consume();
+        (told["counted"].as_u64().unwrap() >= 30).then_some(())
+    })
+    .await;
 
     let shown = world.dlq(0, &["show", ids[0]]);
     assert_eq!(shown["content"]["message"]["id"], ids[0], "{shown}");

@@ -163,7 +163,8 @@ impl Shared {
             Fault::HalfAnswer => client.write_all(&answer[..answer.len() - 20]).await,
             Fault::LateAnswer => {
                 // Until the client has hung up.
-                client.read(&mut [0]).await?;
+                let heard = client.read(&mut [0]).await?;
+                assert_eq!(heard, 0, "it said more than its request");
                 client.write_all(&answer).await
             }
             Fault::Pass

@@ -187,7 +187,9 @@ impl Run<'_> {
                 for (settled, reports) in settled.into_iter().zip(resume) {
                     let outcome = settled.outcome.map(|receipt| match receipt {
                         Receipt::Gift(receipt) => receipt,
-                        other => panic!("the receipt of something else: {other:?}"),
+                        other @ (Receipt::Transfer(_) | Receipt::Recharge(_)) => {
+                            panic!("the receipt of something else: {other:?}")
+                        }
                     });
                     assert_reports(&of_gift(outcome), reports);
                 }
