@@ -12,6 +12,7 @@ mod events_out;
 mod exit;
 mod jwks;
 mod logs;
+mod mirrors;
 mod output;
 mod payments;
 mod run;

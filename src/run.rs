@@ -13,7 +13,7 @@ use largesse_api::rates::{Rate, RateOptions};
 use largesse_api::room_pass::RoomPassOptions;
 use largesse_api::state::Phase;
 use largesse_api::{ApiOptions, ApiState, ConnectionLimits, admin_router, public_router, serve_with};
-use largesse_config::{Algorithm, AuthConfig, Config, KeySource, RateLimit, ViewerKey};
+use largesse_config::{Algorithm, AuthConfig, Config, KeySource, RateLimit, RoomConfig, ViewerKey};
 use largesse_engine::accumulator::AccumulatorLimits;
 use largesse_engine::clock::{SteadyClock, SystemClock};
 use largesse_engine::flush::FlushLimits;
@@ -28,6 +28,7 @@ use largesse_engine::wallet::wallets::WalletLimits;
 use largesse_engine::wallet::window::WindowLimits;
 use largesse_storage::events::{self, Events};
 use largesse_storage::folder::DataFolder;
+use largesse_storage::mirror::Mirror;
 use largesse_storage::store::gap;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -36,13 +37,14 @@ use tokio::task::JoinHandle;
 
 use crate::exit::Failure;
 use crate::jwks::Published;
-use crate::{logs, payments, stores};
+use crate::{logs, mirrors, payments, stores};
 
 /// A process that serves.
 pub struct Running {
     pub public: SocketAddr,
     pub admin: SocketAddr,
     node: Node,
+    mirror: Option<Mirror>,
     logs: Arc<dyn Logs>,
     /// Locked for as long as the process runs, also when neither log nor rows are in it.
     folder: Arc<DataFolder>,
@@ -78,6 +80,8 @@ pub async fn start(config: &Config) -> Result<Running, Failure> {
     let logs = logs::open(config, &folder).await?;
     let store = stores::open(config, &folder).await?;
     gap::check(&*logs, &*store, shape).await.map_err(Failure::new)?;
+    let mirror = mirrors::start(&config.mirror, &ledger, Arc::clone(&store), shape, rooms(config))?;
+    let store = mirror.as_ref().map_or(store, Mirror::store);
     let clock = Arc::new(SteadyClock::new(SystemClock));
     let (logs, events) = match config.events.enabled {
         true => {
@@ -120,6 +124,7 @@ pub async fn start(config: &Config) -> Result<Running, Failure> {
         public: public_address,
         admin: admin_address,
         node,
+        mirror,
         logs,
         folder,
         events,
@@ -171,6 +176,9 @@ impl Running {
         }
         drop(self.state);
         self.node.stop().await;
+        if let Some(mirror) = self.mirror {
+            mirror.stop().await;
+        }
         if let Some(events) = self.events {
             events.stop().await;
         }
@@ -215,11 +223,6 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
 
 fn node_options(config: &Config, shape: LedgerShape) -> NodeOptions {
     let engine = &config.engine;
-    let rooms = config.room.iter().map(|room| Room {
-        id: RoomId(room.id),
-        hosts: room.hosts.iter().copied().map(UserId).collect(),
-        is_closed: false,
-    });
     NodeOptions {
         node: NodeId(1),
         shape,
@@ -250,8 +253,17 @@ fn node_options(config: &Config, shape: LedgerShape) -> NodeOptions {
             answer: config.http.answer_patience,
             read: config.http.read_patience,
         },
-        rooms: rooms.collect(),
+        rooms: rooms(config),
     }
+}
+
+fn rooms(config: &Config) -> Vec<Room> {
+    let room = |room: &RoomConfig| Room {
+        id: RoomId(room.id),
+        hosts: room.hosts.iter().copied().map(UserId).collect(),
+        is_closed: false,
+    };
+    config.room.iter().map(room).collect()
 }
 
 fn api_options(config: &Config, auth: AuthOptions) -> Result<ApiOptions, Failure> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::auth::{Algorithm, AuthConfig, ServiceKey, ViewerKey};
 use crate::cql::CqlConfig;
+use crate::mirror::{MirrorConfig, MirrorKind};
 use crate::model::Config;
 use crate::values::{ByteSize, Secret, span};
 
@@ -61,6 +62,7 @@ impl Config {
         self.check_ledger(&mut checks);
         self.check_log(&mut checks);
         self.store.cql.check(&mut checks);
+        self.mirror.check(&mut checks);
         self.check_engine(&mut checks);
         self.check_http(&mut checks);
         self.auth.check(&mut checks);
@@ -96,7 +98,7 @@ impl Config {
     fn check_events(&self, checks: &mut Checks) {
         let events = &self.events;
         if let Some(brokers) = &events.brokers {
-            check_brokers(brokers, "events.brokers", checks);
+            check_nodes(brokers, "events.brokers", checks);
         }
         let is_topic = |topic: &String| {
             let all_allowed = topic.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
@@ -126,7 +128,7 @@ impl Config {
 
     fn check_kafka(&self, checks: &mut Checks) {
         let kafka = &self.log.kafka;
-        check_brokers(&kafka.brokers, "log.kafka.brokers", checks);
+        check_nodes(&kafka.brokers, "log.kafka.brokers", checks);
         checks.that((1..=64).contains(&kafka.producers), "log.kafka.producers", "must be 1 to 64");
         checks.that(kafka.replication > 0, "log.kafka.replication", "must be at least 1");
         checks.that(kafka.min_insync_replicas > 0, "log.kafka.min-insync-replicas", "must be at least 1");
@@ -321,6 +323,50 @@ impl CqlConfig {
     }
 }
 
+impl MirrorConfig {
+    fn check(&self, checks: &mut Checks) {
+        check_nodes(&self.nodes, "mirror.nodes", checks);
+        let is_single = self.nodes.len() <= 1 || self.kind == MirrorKind::RedisCluster;
+        checks.that(
+            is_single,
+            "mirror.nodes",
+            "names several servers; set mirror.kind = \"redis-cluster\", or name one",
+        );
+        let fits = self.database == 0 || self.kind != MirrorKind::RedisCluster;
+        checks.that(fits, "mirror.database", "must be 0, as a cluster has no other");
+        one_of(checks, "mirror.password", self.password.as_ref(), self.password_file.as_ref());
+        let why = "needs mirror.password or mirror.password-file";
+        checks.that(self.user.is_none() || self.password().is_some(), "mirror.user", why);
+        let is_plain = |prefix: &String| {
+            prefix.len() <= 64
+                && prefix.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':'))
+        };
+        let why = "may have letters, digits, _, -, . and : only, at most 64";
+        checks.that(self.prefix.as_ref().is_none_or(is_plain), "mirror.prefix", why);
+        let lives = [
+            ("mirror.asset-ttl", self.asset_ttl),
+            ("mirror.user-ttl", self.user_ttl),
+            ("mirror.room-ttl", self.room_ttl),
+            ("mirror.gift-ttl", self.gift_ttl),
+        ];
+        for (key, span) in lives {
+            let is_sane = (Duration::from_secs(1)..=Duration::from_secs(365 * 86_400)).contains(&span);
+            checks.that(is_sane, key, "must be 1 s to 365 days");
+        }
+        let why = "must be 1000 to 100000000";
+        checks.that((1_000..=100_000_000).contains(&self.rows_max), "mirror.rows-max", why);
+        let timeouts = [
+            ("mirror.check-every", self.check_every),
+            ("mirror.connect-timeout", self.connect_timeout),
+            ("mirror.response-timeout", self.response_timeout),
+        ];
+        for (key, span) in timeouts {
+            let is_sane = (Duration::from_millis(10)..=Duration::from_secs(60)).contains(&span);
+            checks.that(is_sane, key, "must be 10 ms to 1 min");
+        }
+    }
+}
+
 impl AuthConfig {
     fn check(&self, checks: &mut Checks) {
         let viewer = &self.viewer;
@@ -396,12 +442,12 @@ impl ViewerKey {
     }
 }
 
-fn check_brokers(brokers: &[String], key: &str, checks: &mut Checks) {
-    checks.that(!brokers.is_empty(), key, "is empty; name at least one as host:port");
-    for broker in brokers {
-        let port = broker.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+fn check_nodes(nodes: &[String], key: &str, checks: &mut Checks) {
+    checks.that(!nodes.is_empty(), key, "is empty; name at least one as host:port");
+    for node in nodes {
+        let port = node.rsplit_once(':').filter(|(host, _)| !host.is_empty());
         let is_address = port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0));
-        checks.that(is_address, key, format!("`{broker}` is not host:port"));
+        checks.that(is_address, key, format!("`{node}` is not host:port"));
     }
 }
 

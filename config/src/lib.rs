@@ -12,6 +12,7 @@ mod events;
 mod kafka;
 mod limits;
 mod load;
+mod mirror;
 mod model;
 mod origin;
 mod recharge;
@@ -28,6 +29,7 @@ pub use events::EventsConfig;
 pub use kafka::{KafkaConfig, SaslMechanism, SecurityProtocol};
 pub use limits::{LimitsConfig, RateLimit};
 pub use load::{Flag, LoadError, Loaded, Sources};
+pub use mirror::{MirrorConfig, MirrorKind};
 pub use model::{
     Config, DataConfig, EngineConfig, HttpConfig, LedgerConfig, LogConfig, LogKind, LogOutputConfig, OutputFormat,
     RoomConfig, StoreConfig, StoreKind,

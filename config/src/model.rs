@@ -11,6 +11,7 @@ use crate::cql::CqlConfig;
 use crate::events::EventsConfig;
 use crate::kafka::KafkaConfig;
 use crate::limits::LimitsConfig;
+use crate::mirror::MirrorConfig;
 use crate::recharge::RechargeConfig;
 use crate::values::{ByteSize, span};
 
@@ -21,6 +22,7 @@ pub struct Config {
     pub data: DataConfig,
     pub log: LogConfig,
     pub store: StoreConfig,
+    pub mirror: MirrorConfig,
     pub events: EventsConfig,
     pub engine: EngineConfig,
     pub http: HttpConfig,

@@ -61,6 +61,7 @@ fn optional_keys_are_mentioned_in_the_single_profile() {
         "user",
         "password",
         "password-file",
+        "prefix",
     ] {
         assert!(Profile::Single.text().contains(&format!("# {key} = ")), "{key}");
     }
@@ -96,6 +97,7 @@ fn documented_defaults_are_the_real_ones() {
         include_str!("events.rs"),
         include_str!("kafka.rs"),
         include_str!("limits.rs"),
+        include_str!("mirror.rs"),
         include_str!("recharge.rs"),
     ];
     let documented: BTreeMap<_, _> = sources.into_iter().flat_map(documented_defaults).collect();
@@ -106,6 +108,7 @@ fn documented_defaults_are_the_real_ones() {
         ("log.kafka", "KafkaConfig"),
         ("store", "StoreConfig"),
         ("store.cql", "CqlConfig"),
+        ("mirror", "MirrorConfig"),
         ("events", "EventsConfig"),
         ("engine", "EngineConfig"),
         ("http", "HttpConfig"),
@@ -367,6 +370,30 @@ fn a_database_must_be_one_that_can_be_reached_by_name() {
               store.cql.password: is given twice, inline and as a file; keep one"#]],
     );
     check_file("[store.cql]\nnodes = [\"[::1]:9042\"]", expect!["fine"]);
+}
+
+#[test]
+fn a_mirror_must_be_one_that_can_be_written() {
+    check_file(
+        "[mirror]\nkind = \"redis-cluster\"\nnodes = [\"a\"]\ndatabase = 3\nuser = \"ann\"\nprefix = \"{x}\"\n\
+         gift-ttl = \"1 ms\"\nrows-max = 1\ncheck-every = \"2 min\"",
+        expect![[r#"
+            the configuration does not fit together:
+              mirror.nodes: `a` is not host:port
+              mirror.database: must be 0, as a cluster has no other
+              mirror.user: needs mirror.password or mirror.password-file
+              mirror.prefix: may have letters, digits, _, -, . and : only, at most 64
+              mirror.gift-ttl: must be 1 s to 365 days
+              mirror.rows-max: must be 1000 to 100000000
+              mirror.check-every: must be 10 ms to 1 min"#]],
+    );
+    check_file(
+        "[mirror]\nkind = \"redis\"\nnodes = [\"a:1\", \"b:1\"]",
+        expect![[r#"
+            the configuration does not fit together:
+              mirror.nodes: names several servers; set mirror.kind = "redis-cluster", or name one"#]],
+    );
+    check_file("[mirror]\nkind = \"redis\"\nprefix = \"live:\"", expect!["fine"]);
 }
 
 #[test]

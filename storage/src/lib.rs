@@ -10,6 +10,7 @@ pub mod folder;
 pub mod ledger_id;
 pub mod letters;
 pub mod log;
+pub mod mirror;
 pub mod store;
 
 #[doc(hidden)]

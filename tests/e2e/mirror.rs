@@ -1,0 +1,151 @@
+//! The mirror in a real Redis, seen with `redis-cli` as others see it.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Launch, Scratch, until};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server that nobody else uses.
+struct Redis {
+    child: Child,
+    port: u16,
+    dir: tempfile::TempDir,
+}
+
+impl Redis {
+    /// `None` when somebody said that servers shall be left out.
+    async fn start() -> Option<Redis> {
+        if std::env::var("LARGESSE_TEST_SERVICES").is_ok_and(|value| value == "off") {
+            eprintln!("left out: LARGESSE_TEST_SERVICES=off");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let redis = Redis { child: spawn(port, dir.path()), port, dir };
+        redis.until_it_answers().await;
+        Some(redis)
+    }
+
+    async fn until_it_answers(&self) {
+        until("redis-server answers", PATIENCE, async || (self.cli(&["PING"]) == "PONG").then_some(())).await;
+    }
+
+    fn cli(&self, words: &[&str]) -> String {
+        let told = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(words).output().unwrap();
+        String::from_utf8_lossy(&told.stdout).trim().to_owned()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    async fn kill_and_start_again(&mut self) {
+        self.signal(Signal::KILL);
+        self.child.wait().unwrap();
+        self.child = spawn(self.port, self.dir.path());
+        self.until_it_answers().await;
+    }
+
+    /// What the variables of a process say that shall use it.
+    fn settings(&self) -> [(&'static str, String); 4] {
+        [
+            ("LARGESSE__MIRROR__KIND", "redis".into()),
+            // Whatever the ledger is called.
+            ("LARGESSE__MIRROR__PREFIX", String::new()),
+            ("LARGESSE__MIRROR__NODES", format!("[\"127.0.0.1:{}\"]", self.port)),
+            ("LARGESSE__MIRROR__CHECK_EVERY", "50 ms".into()),
+        ]
+    }
+
+    fn coins(&self, user: u64) -> String {
+        self.cli(&["HGET", &format!("I.asset.{user}.coin"), "amount"])
+    }
+
+    async fn until_it_shows(&self, client: &Client, user: u64) {
+        // Asked anew each time: what was sent to a user arrives a moment after the gift was answered.
+        let shows = async || (self.coins(user) == client.coins(user).await.to_string()).then_some(());
+        until(&format!("the coins of {user} in the mirror"), PATIENCE, shows).await;
+    }
+}
+
+fn spawn(port: u16, dir: &Path) -> Child {
+    let mut command = Command::new("redis-server");
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]);
+    let started = command.arg(dir).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+    started.unwrap_or_else(|error| panic!("redis-server: {error}; `scripts/services up redis` installs it"))
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _gone = self.child.kill();
+        let _ended = self.child.wait();
+    }
+}
+
+fn rose() -> Value {
+    json!({"gift_id": 1, "count": 1, "to": [2001]})
+}
+
+/// Sends one gift after the other; each must be applied. The number of them, once it is told to stop.
+fn send_on(client: &Client, stop: &Arc<AtomicBool>, sent: &Arc<AtomicU64>) -> tokio::task::JoinHandle<()> {
+    let (client, stop, sent) = (client.clone(), Arc::clone(stop), Arc::clone(sent));
+    tokio::spawn(async move {
+        while !stop.load(Ordering::Relaxed) {
+            let number = sent.load(Ordering::Relaxed);
+            client.gift(3002, &format!("mirror-{number}"), &rose()).await.ok();
+            sent.fetch_add(1, Ordering::Relaxed);
+        }
+    })
+}
+
+#[tokio::test]
+async fn others_read_balances_in_redis_and_no_gift_notices_when_it_goes() {
+    let Some(mut redis) = Redis::start().await else { return };
+    let scratch = Scratch::new();
+    let settings = redis.settings();
+    let launch = Launch::dev(&scratch.data());
+    let server = settings.iter().fold(launch, |launch, (name, value)| launch.env(name, value)).ready().await;
+    let client = &server.client;
+    redis.until_it_shows(client, 3002).await;
+    assert_eq!(redis.coins(3002), "100000");
+    let gift: Value = serde_json::from_str(&redis.cli(&["HGET", "I.gift.1", "record"])).unwrap();
+    assert_eq!((&gift["name"], &gift["price"]), (&json!("Rose"), &json!(1)));
+    let room: Value = serde_json::from_str(&redis.cli(&["HGET", "I.room.1001", "record"])).unwrap();
+    assert_eq!(room["hosts"], json!(["2001", "2002"]));
+
+    let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let sending = send_on(client, &stop, &sent);
+    let some_more = async || {
+        let goal = sent.load(Ordering::Relaxed) + 20;
+        until("gifts go on", PATIENCE, async || (sent.load(Ordering::Relaxed) >= goal).then_some(())).await;
+    };
+    some_more().await;
+    redis.cli(&["FLUSHALL"]);
+    some_more().await;
+    redis.kill_and_start_again().await;
+    some_more().await;
+    redis.signal(Signal::STOP);
+    some_more().await;
+    redis.signal(Signal::CONT);
+    some_more().await;
+    stop.store(true, Ordering::Relaxed);
+    sending.await.unwrap();
+
+    assert_eq!(client.coins(3002).await, 100_000 - sent.load(Ordering::Relaxed));
+    for user in [2001, 3001, 3002, 3003] {
+        redis.until_it_shows(client, user).await;
+    }
+    let has_gifts = async || redis.cli(&["HGET", "I.gifts", "ids"]).starts_with("1 2 3 ").then_some(());
+    until("gifts are there again", PATIENCE, has_gifts).await;
+    server.stop();
+}
