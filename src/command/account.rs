@@ -5,6 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::client::Call;
+use crate::command::explain::Explain;
 use crate::command::gift::receipt_table;
 use crate::connect::{As, Connect};
 use crate::exit::Failure;
@@ -15,10 +16,11 @@ Examples:
   largesse account get 2001
   largesse account history 3001 --side sent --limit 20
   largesse account recharge 3001 --amount 500 --channel manual --transaction order-17
+  largesse account explain 3001
 
 A recharge with a transaction that was booked already pays once, and shows the first receipt.";
 
-/// Balances, history and recharges of a user.
+/// Balances, history and recharges of a user, and where its balances come from.
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub enum Account {
@@ -31,6 +33,7 @@ pub enum Account {
     /// Put money on an account, for a payment that was made.
     #[command(after_help = EXAMPLES)]
     Recharge(Recharge),
+    Explain(Explain),
 }
 
 #[derive(Debug, Args)]
@@ -114,12 +117,13 @@ impl Account {
             Account::Get(get) => get.run(format).await,
             Account::History(history) => history.run(format).await,
             Account::Recharge(recharge) => recharge.run(format).await,
+            Account::Explain(explain) => explain.run(format).await,
         }
     }
 }
 
 /// Viewers see themselves under `/me`, services see everybody.
-fn path(connect: &Connect, user: u64, what: &str) -> String {
+pub(super) fn path(connect: &Connect, user: u64, what: &str) -> String {
     if connect.has_token(user) { format!("/v1/me/{what}") } else { format!("/v1/users/{user}/{what}") }
 }
 

@@ -12,6 +12,7 @@ pub mod catalog;
 pub mod config;
 pub mod dev;
 pub mod dlq;
+mod explain;
 pub mod gift;
 mod kafka;
 pub mod key;

@@ -106,7 +106,7 @@ pub async fn data_dir_with_cql(dir: &Path, rows: CqlOptions, options: AuditOptio
     audit(scope, options).await.map_err(|why| DataDirError::Audit { dir: dir.to_path_buf(), why })
 }
 
-async fn open_rows(
+pub(crate) async fn open_rows(
     ledger: &LedgerName,
     shape: LedgerShape,
     rows: CqlOptions,
@@ -120,7 +120,7 @@ async fn open_rows(
 }
 
 /// A store that was stopped under load still has to write what it held in memory, and until then gives no checkpoint.
-async fn wait_until_ready(store: &dyn Store) {
+pub(crate) async fn wait_until_ready(store: &dyn Store) {
     const TRIES: usize = 600;
     for _ in 0..TRIES {
         match store.checkpoint(ShardId::CONTROL).await {
@@ -132,7 +132,7 @@ async fn wait_until_ready(store: &dyn Store) {
 }
 
 /// The store, or why it is left out.
-fn open_store(folder: &DataFolder) -> Result<Result<EmbeddedStore, String>, StoreOpenError> {
+pub(crate) fn open_store(folder: &DataFolder) -> Result<Result<EmbeddedStore, String>, StoreOpenError> {
     let dir = folder.store();
     let is_empty = std::fs::read_dir(&dir).map_or(true, |mut entries| entries.next().is_none());
     if is_empty {

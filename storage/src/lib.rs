@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod events;
+pub mod explain;
 pub mod folder;
 pub mod ledger_id;
 pub mod letters;

@@ -1,8 +1,8 @@
-//! The mirror in a real Redis, seen with `redis-cli` as others see it.
+//! The mirror in a real Redis, seen with `redis-cli` as others see it; and an account explained.
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,7 +10,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Launch, Scratch, until};
+use crate::harness::{Client, Launch, Scratch, largesse, until};
+use crate::setup::{self, Setup, setup};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -148,4 +149,78 @@ async fn others_read_balances_in_redis_and_no_gift_notices_when_it_goes() {
     let has_gifts = async || redis.cli(&["HGET", "I.gifts", "ids"]).starts_with("1 2 3 ").then_some(());
     until("gifts are there again", PATIENCE, has_gifts).await;
     server.stop();
+}
+
+fn explain(data: &Path, redis: &Redis) -> (Output, Value) {
+    let mut command = largesse();
+    command.args(["account", "explain", "3002", "-o", "json", "--data"]).arg(data);
+    command.envs(redis.settings());
+    setup::configure(&mut command, data);
+    let output = command.output().unwrap();
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!("{error}: {}", String::from_utf8_lossy(&output.stderr));
+    });
+    (output, report)
+}
+
+/// How the sides stand on the coins of the user.
+fn coins(report: &Value) -> Vec<(String, u64)> {
+    let rows = report["balances"].as_array().unwrap().iter().filter(|row| row["asset"] == "coin");
+    rows.map(|row| (row["side"].as_str().unwrap().to_owned(), row["amount"].as_u64().unwrap())).collect()
+}
+
+fn side<'a>(report: &'a Value, name: &str) -> &'a Value {
+    report["sides"].as_array().unwrap().iter().find(|side| side["side"] == name).unwrap()
+}
+
+#[tokio::test]
+async fn an_account_is_explained_by_all_who_know_it() {
+    let Some(redis) = Redis::start().await else { return };
+    let (scratch, settings) = (Scratch::new(), redis.settings());
+    let data = scratch.data();
+    let launch = Launch::dev(&data);
+    let server = settings.iter().fold(launch, |launch, (name, value)| launch.env(name, value)).ready().await;
+    for number in 0..3 {
+        server.client.gift(3002, &format!("explain-{number}"), &rose()).await.ok();
+    }
+    redis.until_it_shows(&server.client, 3002).await;
+
+    let (output, report) = explain(&data, &redis);
+    assert_eq!(output.status.code(), Some(0), "{report}");
+    let told = coins(&report);
+    for name in ["log", "actor", "mirror"] {
+        assert!(told.contains(&(name.into(), 99_997)), "{name}: {report}");
+        assert!(side(&report, name)["seq"].as_u64().unwrap() >= 4, "{name}: {report}");
+    }
+    if setup() == Setup::Embedded {
+        assert!(side(&report, "store")["unread"].as_str().unwrap().contains("running process"), "{report}");
+    }
+
+    // Somebody meddles with a copy.
+    redis.cli(&["HSET", "I.asset.3002.coin", "amount", "5"]);
+    let (output, report) = explain(&data, &redis);
+    assert_eq!(output.status.code(), Some(4), "{report}");
+    let meddled = report["balances"].as_array().unwrap().iter().find(|row| row["side"] == "mirror").unwrap();
+    assert_eq!((&meddled["differs"]["expected"], &meddled["differs"]["found"]), (&json!(99_997), &json!(5)));
+    assert_eq!(meddled["differs"]["seq"], meddled["seq"], "the event whose balance it should be");
+    redis.cli(&["HSET", "I.asset.3002.coin", "amount", "99997"]);
+
+    // Nobody serves any more: the store can be read, and that the actor cannot is said.
+    server.stop();
+    let (output, report) = explain(&data, &redis);
+    assert_eq!(output.status.code(), Some(3), "{report}");
+    let told = coins(&report);
+    for name in ["log", "store", "mirror"] {
+        assert!(told.contains(&(name.into(), 99_997)), "{name}: {report}");
+    }
+    assert!(side(&report, "actor")["unread"].as_str().unwrap().contains("nobody answers"), "{report}");
+
+    // Without a log the others still say what they know.
+    if setup() == Setup::Embedded {
+        std::fs::rename(data.join("wal"), data.join("wal-away")).unwrap();
+        let (output, report) = explain(&data, &redis);
+        assert_eq!(output.status.code(), Some(3), "{report}");
+        assert!(side(&report, "log")["unread"].is_string(), "{report}");
+        assert_eq!(coins(&report), [("store".into(), 99_997), ("mirror".into(), 99_997)]);
+    }
 }

@@ -6,6 +6,7 @@
 //!
 //! Shards are read side by side in order of time, each only as far as the credits that others received of it ask for.
 
+pub mod account;
 mod checkpoint;
 mod cursor;
 mod fold;

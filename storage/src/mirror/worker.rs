@@ -118,7 +118,7 @@ impl Worker {
                 () = stopped(&mut self.stopping) => {}
                 _ = ticks.tick() => self.check(&connection).await?,
                 () = feed.arrived() => {}
-                () = std::future::ready(()), if !self.refresh.is_idle() => self.refresh_step(&connection).await?,
+                () = std::future::ready(()), if self.has_names() && !self.refresh.is_idle() => self.refresh_step(&connection).await?,
             }
         }
     }
@@ -126,6 +126,11 @@ impl Worker {
     fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
         // The control shard first: it knows what assets are called.
         std::iter::once(ShardId::CONTROL).chain(self.shape.wallet_shards())
+    }
+
+    /// Whether it is known what assets are called. Shards are flushed in any order, and the first may be one of wallets.
+    fn has_names(&self) -> bool {
+        self.control.as_ref().is_some_and(|control| control.catalog.is_some())
     }
 
     fn refresh_all(&mut self, reason: &'static str) {
@@ -183,9 +188,12 @@ impl Worker {
         let catalog = catalog(state)?;
         let names = catalog.as_ref().map(|(_, draft)| AssetNames::of(draft)).unwrap_or_default();
         self.control = Some(ControlSeen { as_of, catalog });
-        if names != self.names && std::mem::replace(&mut self.names, names) != AssetNames::default() {
-            // Balances lie under other keys from now on.
-            self.refresh_all("renamed");
+        if names != self.names {
+            self.names = names;
+            if self.is_compared {
+                // Balances lie under other keys from now on, or have waited until it is known under which.
+                self.refresh_all("renamed");
+            }
         }
         Ok(())
     }
@@ -257,6 +265,10 @@ impl Worker {
         if let Some(state) = &news.state {
             self.see_control(news.as_of, state)?;
             self.write_lists(connection).await?;
+        }
+        if !self.has_names() {
+            // Once they are known everything is read from the store.
+            return Ok(());
         }
         let rows = news.balances.iter().map(|(&(user, asset), &(amount, seq))| BalanceRow { user, asset, amount, seq });
         self.put(connection, &self.entries(shard, news.as_of.at, rows)).await?;

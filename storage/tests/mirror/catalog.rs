@@ -1,5 +1,8 @@
 //! Gifts, rooms, and what assets are called.
 
+use std::sync::Arc;
+
+use largesse_storage::store::memory::MemoryStore;
 use serde_json::{Value, json};
 
 use crate::server::{Redis, until};
@@ -32,4 +35,22 @@ async fn a_renamed_asset_moves_all_balances() {
     until("the balance", || redis.field("I.asset.3001.coin", "amount").as_deref() == Some("100")).await;
     world.sell(2, &catalog("gold", &[1])).await;
     until("its new name", || redis.field("I.asset.3001.gold", "amount").as_deref() == Some("100")).await;
+}
+
+#[tokio::test]
+async fn balances_that_are_flushed_before_the_catalog_wait_for_their_names() {
+    let Some(redis) = Redis::start() else { return };
+    let world = World::over(single(&redis), Arc::new(MemoryStore::default()));
+    // How often it has looked at Redis; each time it has written before what waited.
+    let looks = || {
+        let guards = redis.ask::<Vec<String>>(&["KEYS", "I.guard.*"]);
+        guards.first().map_or(0, |guard| redis.ask::<u64>(&["GET", guard]))
+    };
+    until("it is at work", || looks() >= 2).await;
+    world.has(1, &[(3001, 100)]).await;
+    let before = looks();
+    until("it has taken the balance", || looks() >= before + 2).await;
+    world.sell(1, &catalog("coin", &[1])).await;
+    until("the balance", || redis.field("I.asset.3001.coin", "amount").as_deref() == Some("100")).await;
+    assert_eq!(redis.ask::<Vec<String>>(&["KEYS", "I.asset.*"]), ["I.asset.3001.coin"]);
 }
