@@ -12,20 +12,14 @@ pub trait Logs: Send + Sync + 'static {
     fn shard(&self, shard: ShardId) -> std::sync::Arc<dyn ShardLog>;
 
     /// How full the log is, for the door.
-    fn room(&self) -> LogRoom {
-        LogRoom { bytes_used: 0, bytes_max: u64::MAX, is_tight: false }
-    }
+    fn room(&self) -> LogRoom;
 
     /// [`LogRoom::is_tight`] alone, which is asked for every command.
-    fn is_tight(&self) -> bool {
-        self.room().is_tight
-    }
+    fn is_tight(&self) -> bool;
 
     /// Whether there is no place even for what shards send each other, which is never more than what callers were let in
     /// for before.
-    fn is_full(&self) -> bool {
-        self.is_tight()
-    }
+    fn is_full(&self) -> bool;
 }
 
 /// How much a log holds and may hold.

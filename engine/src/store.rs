@@ -36,9 +36,7 @@ pub trait Store: Send + Sync + 'static {
     fn checkpoint(&self, shard: ShardId) -> BoxFuture<'_, Result<Option<Checkpoint>, StoreError>>;
 
     /// How long it may still forget what it has acknowledged, as a database does that is killed before it has synced.
-    fn forgets_for(&self) -> Duration {
-        Duration::ZERO
-    }
+    fn forgets_for(&self) -> Duration;
 
     /// Own events of a user, newest first.
     fn page_sent(&self, query: SentQuery) -> BoxFuture<'_, Result<Page<StoredEvent>, StoreError>>;

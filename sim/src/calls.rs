@@ -190,6 +190,10 @@ pub struct SimStore {
 }
 
 impl Store for SimStore {
+    fn forgets_for(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+
     fn load_wallets(
         &self,
         shard: ShardId,

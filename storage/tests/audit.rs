@@ -18,7 +18,7 @@ use largesse_engine::codec;
 use largesse_engine::event_id::{CallerKey, EventId};
 use largesse_engine::flush::FlushLimits;
 use largesse_engine::ledger::{LedgerName, LedgerShape};
-use largesse_engine::log::{AppendDone, AppendError, Fencing, LogError, Logs, ShardLog};
+use largesse_engine::log::{AppendDone, AppendError, Fencing, LogError, LogRoom, Logs, ShardLog};
 use largesse_engine::node::{Node, NodeOptions};
 use largesse_engine::record::{Claim, LogEntry, RecordHeader, encode_events};
 use largesse_engine::resolve::Room;
@@ -288,6 +288,18 @@ impl Logs for Recorded {
         let entries = self.entries.get(&shard).cloned().unwrap_or_default();
         let first = self.first.get(&shard).copied().unwrap_or_default();
         Arc::new(RecordedLog { shard, entries, first })
+    }
+
+    fn room(&self) -> LogRoom {
+        LogRoom { bytes_used: 0, bytes_max: u64::MAX, is_tight: false }
+    }
+
+    fn is_tight(&self) -> bool {
+        false
+    }
+
+    fn is_full(&self) -> bool {
+        false
     }
 }
 

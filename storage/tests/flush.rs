@@ -132,6 +132,10 @@ async fn a_flush_that_is_repeated_writes_the_same_rows() {
 struct DiesHalfway(MemoryStore);
 
 impl Store for DiesHalfway {
+    fn forgets_for(&self) -> Duration {
+        self.0.forgets_for()
+    }
+
     fn write(&self, mut batch: FlushBatch) -> BoxFuture<'_, Result<(), StoreError>> {
         async move {
             batch.checkpoint = self.0.checkpoint(batch.shard).await?.expect("there was a flush before");

@@ -217,6 +217,14 @@ mod tests {
         fn room(&self) -> LogRoom {
             LogRoom { bytes_used: 1, bytes_max: 1, is_tight: true }
         }
+
+        fn is_tight(&self) -> bool {
+            true
+        }
+
+        fn is_full(&self) -> bool {
+            true
+        }
     }
 
     /// Never looks into its inbox.
@@ -290,6 +298,10 @@ mod tests {
 
         fn room(&self) -> LogRoom {
             FullLog.room()
+        }
+
+        fn is_tight(&self) -> bool {
+            true
         }
 
         fn is_full(&self) -> bool {

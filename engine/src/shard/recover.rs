@@ -214,6 +214,10 @@ mod tests {
     }
 
     impl Store for QuickFlusher {
+        fn forgets_for(&self) -> std::time::Duration {
+            std::time::Duration::ZERO
+        }
+
         fn checkpoint(&self, _shard: ShardId) -> BoxFuture<'_, Result<Option<Checkpoint>, StoreError>> {
             let checkpoint = self.is_flushed.load(Ordering::Relaxed).then(|| self.checkpoint.clone());
             async { Ok(checkpoint) }.boxed()

@@ -179,6 +179,10 @@ impl Logs for HeldLogs {
     fn is_tight(&self) -> bool {
         self.holds.logs.is_tight()
     }
+
+    fn is_full(&self) -> bool {
+        self.holds.logs.is_full()
+    }
 }
 
 struct HeldLog {
@@ -241,6 +245,14 @@ mod tests {
 
         fn room(&self) -> LogRoom {
             LogRoom { bytes_used: self.0.used.load(Ordering::Relaxed), bytes_max: 100, is_tight: false }
+        }
+
+        fn is_tight(&self) -> bool {
+            false
+        }
+
+        fn is_full(&self) -> bool {
+            false
         }
     }
 

@@ -256,6 +256,14 @@ impl Logs for MemoryLogs {
         let bytes_used = records.map(|record| record.len() as u64).sum();
         LogRoom { bytes_used, bytes_max: u64::MAX, is_tight: false }
     }
+
+    fn is_tight(&self) -> bool {
+        false
+    }
+
+    fn is_full(&self) -> bool {
+        false
+    }
 }
 
 struct MemoryShardLog {

@@ -1,6 +1,7 @@
 //! A store whose flushed rows are mirrored. It is that store in everything else.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -49,6 +50,10 @@ impl Store for Mirrored {
         keys: Vec<(UserId, EventId)>,
     ) -> BoxFuture<'_, Result<Vec<Option<StoredEvent>>, StoreError>> {
         self.store.load_receipts(shard, keys)
+    }
+
+    fn forgets_for(&self) -> Duration {
+        self.store.forgets_for()
     }
 
     fn checkpoint(&self, shard: ShardId) -> BoxFuture<'_, Result<Option<Checkpoint>, StoreError>> {

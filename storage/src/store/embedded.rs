@@ -155,6 +155,10 @@ impl Drop for EmbeddedStore {
 }
 
 impl Store for EmbeddedStore {
+    fn forgets_for(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+
     fn load_wallets(
         &self,
         shard: ShardId,

@@ -67,6 +67,10 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
+    fn forgets_for(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+
     fn load_wallets(
         &self,
         shard: ShardId,

@@ -110,6 +110,10 @@ impl ListStore {
 }
 
 impl Store for ListStore {
+    fn forgets_for(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+
     fn load_wallets(
         &self,
         shard: ShardId,

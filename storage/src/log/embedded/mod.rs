@@ -352,6 +352,10 @@ impl Logs for EmbeddedLogs {
         let free = shared.free.load(Ordering::Acquire) + shared.keeper.prepared_bytes();
         free < shared.options.reserve_bytes || shared.has_failed.load(Ordering::Acquire)
     }
+
+    fn is_full(&self) -> bool {
+        self.is_tight()
+    }
 }
 
 /// One shard's view of the shared log.
