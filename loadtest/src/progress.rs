@@ -20,6 +20,8 @@ pub enum Stage {
     },
     Opening,
     Checking,
+    /// Writing flushes again into an empty store.
+    Replaying,
     Auditing,
 }
 

@@ -1,6 +1,7 @@
-//! A store that can be held, so that a ledger has events which are in the log only.
+//! A store that can be held, so that a ledger has events which are in the log only, and that counts what it is given.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -11,9 +12,20 @@ use largesse_engine::store::{
 use largesse_engine::units::{AssetId, ShardId, UserId};
 use tokio::sync::watch;
 
+use super::replay::{self, ROWS_MAX};
+
 pub struct HeldStore {
     store: Arc<dyn Store>,
     holding: watch::Sender<Holding>,
+    rows: AtomicU64,
+    /// The first flushes since it was told to keep some.
+    kept: Mutex<Option<Kept>>,
+}
+
+#[derive(Default)]
+struct Kept {
+    batches: Vec<FlushBatch>,
+    rows: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +39,34 @@ enum Holding {
 
 impl HeldStore {
     pub fn new(store: Arc<dyn Store>) -> HeldStore {
-        HeldStore { store, holding: watch::Sender::new(Holding::No) }
+        HeldStore { store, holding: watch::Sender::new(Holding::No), rows: AtomicU64::new(0), kept: Mutex::new(None) }
+    }
+
+    /// Rows that it has taken so far.
+    pub fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    /// From now on keeps copies of what it takes, up to [`ROWS_MAX`] rows.
+    pub fn keep(&self) {
+        *self.lock() = Some(Kept::default());
+    }
+
+    pub fn take_kept(&self) -> Vec<FlushBatch> {
+        self.lock().take().unwrap_or_default().batches
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, batch: &FlushBatch) {
+        let rows = replay::rows(batch);
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+        if let Some(kept) = self.lock().as_mut().filter(|kept| kept.rows < ROWS_MAX) {
+            kept.rows += rows;
+            kept.batches.push(batch.clone());
+        }
     }
 
     pub fn hold(&self) {
@@ -65,6 +104,7 @@ impl Store for HeldStore {
 
     fn write(&self, batch: FlushBatch) -> BoxFuture<'_, Result<(), StoreError>> {
         if *self.holding.borrow() == Holding::No {
+            self.note(&batch);
             return self.store.write(batch);
         }
         let mut holding = self.holding.subscribe();

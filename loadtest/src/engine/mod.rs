@@ -5,22 +5,26 @@ mod callers;
 mod crowd;
 mod held;
 pub mod recovery;
+mod replay;
 mod report;
+mod servers;
 pub mod sustained;
 mod world;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use largesse_engine::audit::AuditOptions;
 use largesse_engine::ledger::LedgerShape;
-use largesse_storage::audit::{DataDirError, data_dir};
+use largesse_storage::audit::DataDirError;
 use serde::Serialize;
 
 use self::callers::{Drive, Told};
 use self::crowd::Crowd;
+pub use self::replay::Replay;
 pub use self::report::{Books, EngineReport, Memory};
+use self::servers::Place;
+pub use self::servers::Servers;
 use self::sustained::Sustained;
 use self::world::{Driven, Setup, World};
 use crate::machine::{Machine, cpu_seconds, resident_bytes};
@@ -48,8 +52,12 @@ pub struct EngineBench {
     pub wallet_shards: u16,
     /// Threads for shards; 0 takes as many as there are cores, but one.
     pub workers: usize,
+    /// Where log and rows are, if not in the folder.
+    pub servers: Servers,
     /// Where the ledger is made; a temporary folder without.
     pub data: Option<PathBuf>,
+    /// Write some of what was flushed again, into an empty store with nothing else going on.
+    pub replay: bool,
     /// Audit the ledger afterwards; the log is kept whole for it.
     pub audit: bool,
 }
@@ -66,7 +74,9 @@ impl Default for EngineBench {
             sustained: false,
             wallet_shards: 16,
             workers: 0,
+            servers: Servers::default(),
             data: None,
+            replay: false,
             audit: true,
         }
     }
@@ -110,9 +120,9 @@ impl EngineBench {
         Err(BenchError::Invalid(complaint.into()))
     }
 
-    fn setup(&self) -> Setup {
+    fn setup(&self, place: Place) -> Setup {
         // Every caller has one batch under way, and all of them may go to one shard.
-        Setup { permits: self.callers * self.batch, workers: self.workers, audit: self.audit }
+        Setup { place, permits: self.callers * self.batch, workers: self.workers, audit: self.audit }
     }
 
     fn drive(&self) -> Drive {
@@ -129,7 +139,7 @@ const DURATION_MAX: Duration = Duration::from_secs(86_400);
 struct Measured {
     driven: Driven,
     cpu_seconds: f64,
-    log_bytes: u64,
+    log_bytes: Option<u64>,
     flush_lag_events: u64,
     sustained: Option<Sustained>,
     /// Everything that callers were told, the search for a rate included.
@@ -141,9 +151,25 @@ pub async fn run(bench: EngineBench, progress: Progress<'_>) -> Result<EngineRep
     bench.check()?;
     let shape = LedgerShape::new(bench.wallet_shards);
     let crowd = Arc::new(Crowd::new(shape, bench.viewers, bench.hosts)?);
-    let mut memory = Memory { at_start_bytes: resident_bytes(), ..Memory::default() };
+    let memory = Memory { at_start_bytes: resident_bytes(), ..Memory::default() };
     let (dir, _temporary) = folder(bench.data.as_ref())?;
-    let world = World::start(&bench.setup(), crowd, &dir).await?;
+    let place = bench.servers.place();
+    let ran = run_at(&place, bench, crowd, &dir, memory, progress).await;
+    // What an earlier error left is deleted as well; that error is the one to be told.
+    let deleted = place.delete().await;
+    let report = ran?;
+    deleted.map(|()| report)
+}
+
+async fn run_at(
+    place: &Place,
+    bench: EngineBench,
+    crowd: Arc<Crowd>,
+    dir: &Path,
+    mut memory: Memory,
+    progress: Progress<'_>,
+) -> Result<EngineReport, BenchError> {
+    let world = World::start(&bench.setup(place.clone()), crowd, dir).await?;
     memory.before_funding_bytes = resident_bytes();
     let began = Instant::now();
     let received_before = world.received().await?;
@@ -151,6 +177,10 @@ pub async fn run(bench: EngineBench, progress: Progress<'_>) -> Result<EngineRep
     world.drain(progress).await;
     let funding_seconds = began.elapsed().as_secs_f64();
     memory.after_funding_bytes = resident_bytes();
+    if bench.replay {
+        world.keep_flushes();
+    }
+    let (began, rows_before) = (Instant::now(), world.stored_rows());
     let measured = if bench.sustained {
         sustained::search(&world, &bench.drive(), progress).await?
     } else {
@@ -159,33 +189,40 @@ pub async fn run(bench: EngineBench, progress: Progress<'_>) -> Result<EngineRep
         measure(&world, bench.drive()).await?
     };
     memory.at_end_bytes = resident_bytes();
-    let began = Instant::now();
+    let ended = Instant::now();
     world.drain(progress).await;
-    let drain_seconds = began.elapsed().as_secs_f64();
+    let drain_seconds = ended.elapsed().as_secs_f64();
+    let store_rows_per_second = (world.stored_rows() - rows_before) as f64 / began.elapsed().as_secs_f64();
+    let kept = world.kept_flushes();
     let received = world.wait_for_credits(&measured.all).await? - received_before;
     world.stop().await;
-    let audit = if bench.audit {
-        progress(Stage::Auditing);
-        Some(data_dir(&dir, AuditOptions::default()).await?)
+    let replayed = if bench.replay {
+        progress(Stage::Replaying);
+        Some(place.replay(kept, LedgerShape::new(bench.wallet_shards)).await?)
     } else {
         None
     };
-    let machine = Machine::here(&dir);
+    let audit = if bench.audit {
+        progress(Stage::Auditing);
+        Some(place.audit(dir).await?)
+    } else {
+        None
+    };
+    let machine = Machine::here(dir);
     memory.per_viewer_bytes = memory.growth_per(bench.viewers);
-    Ok(EngineReport::new(bench, machine, &measured).with(funding_seconds, drain_seconds, memory).with_books(
-        Books { paid: measured.all.paid, received },
-        measured.all.unknown,
-        audit,
-    ))
+    Ok(EngineReport::new(bench, machine, &measured)
+        .with(funding_seconds, drain_seconds, memory)
+        .with_rows(store_rows_per_second, replayed)
+        .with_books(Books { paid: measured.all.paid, received }, measured.all.unknown, audit))
 }
 
 async fn measure(world: &World, drive: Drive) -> Result<Measured, BenchError> {
-    let log_before = world.log_end().await;
+    let log_before = world.log_bytes().await;
     let cpu_before = cpu_seconds();
     let driven = world.drive(drive).await?;
     let cpu_seconds = cpu_seconds() - cpu_before;
     let flush_lag_events = world.lag();
-    let log_bytes = world.log_end().await.saturating_sub(log_before);
+    let log_bytes = world.log_bytes().await.zip(log_before).map(|(after, before)| after.saturating_sub(before));
     let mut all = Told::new(world.crowd.shape.wallet_shards);
     all.add(&driven.told);
     Ok(Measured { driven, cpu_seconds, log_bytes, flush_lag_events, sustained: None, all })

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::callers::Told;
 use super::crowd::{self, Crowd};
+use super::servers::Servers;
 use super::world::{Setup, World};
 use super::{BenchError, PRICE, SHARDS_MAX, VIEWERS_MAX};
 use crate::machine::{Machine, resident_bytes};
@@ -123,7 +124,9 @@ impl RecoveryBench {
     }
 
     async fn open_for(&self, crowd: Arc<Crowd>, dir: &Path) -> Result<World, BenchError> {
-        World::start(&Setup { permits: BATCH * IN_FLIGHT, workers: self.workers, audit: self.audit }, crowd, dir).await
+        let place = Servers::default().place();
+        let setup = Setup { place, permits: BATCH * IN_FLIGHT, workers: self.workers, audit: self.audit };
+        World::start(&setup, crowd, dir).await
     }
 }
 

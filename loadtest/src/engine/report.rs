@@ -3,6 +3,7 @@
 use largesse_engine::audit::Report;
 use serde::Serialize;
 
+use super::replay::Replay;
 use super::sustained::Sustained;
 use super::{EngineBench, Measured};
 use crate::latency::Latency;
@@ -30,11 +31,16 @@ pub struct EngineReport {
     pub unknown: u64,
     /// Gifts that began later than intended, when a rate was asked for.
     pub late: u64,
-    pub log_bytes_per_gift: f64,
+    /// None when the log was cut meanwhile, as in Kafka without an audit.
+    pub log_bytes_per_gift: Option<f64>,
     /// Events that the store did not have yet when the last answer came, and the most there were at any time.
     pub flush_lag_events: u64,
     pub flush_lag_events_max: u64,
     pub drain_seconds: f64,
+    /// Rows that the store took, from the first gift until it had everything.
+    pub store_rows_per_second: f64,
+    /// The same rows into an empty store with nothing else going on, when that was asked for.
+    pub replay: Option<Replay>,
     /// The search for the rate at which this was measured, when it was asked for.
     pub sustained: Option<Sustained>,
     pub memory: Memory,
@@ -89,16 +95,22 @@ impl EngineReport {
             overloaded: told.overloaded,
             unknown: told.unknown,
             late: told.late,
-            log_bytes_per_gift: per_gift(measured.log_bytes as f64),
+            log_bytes_per_gift: measured.log_bytes.map(|bytes| per_gift(bytes as f64)),
             flush_lag_events: measured.flush_lag_events,
             flush_lag_events_max: driven.lags.iter().map(|(_, lag)| *lag).max().unwrap_or_default(),
             drain_seconds: 0.0,
+            store_rows_per_second: 0.0,
+            replay: None,
             sustained: measured.sustained.clone(),
             memory: Memory::default(),
             books: Books::default(),
             unknown_in_all: 0,
             audit: None,
         }
+    }
+
+    pub(super) fn with_rows(self, store_rows_per_second: f64, replay: Option<Replay>) -> EngineReport {
+        EngineReport { store_rows_per_second, replay, ..self }
     }
 
     pub(super) fn with(self, funding_seconds: f64, drain_seconds: f64, memory: Memory) -> EngineReport {

@@ -12,13 +12,13 @@ use largesse_engine::accumulator::AccumulatorLimits;
 use largesse_engine::clock::{Clock, SystemClock};
 use largesse_engine::flush::FlushLimits;
 use largesse_engine::handle::CallError;
-use largesse_engine::ledger::{LedgerName, LedgerShape};
+use largesse_engine::ledger::LedgerShape;
 use largesse_engine::log::{AppendDone, Fencing, LogError, LogRoom, Logs, ShardLog};
 use largesse_engine::node::{Node, NodeOptions};
 use largesse_engine::record::{Claim, LogEntry};
 use largesse_engine::service::{Patience, Service};
 use largesse_engine::shard::ShardLimits;
-use largesse_engine::store::Store;
+use largesse_engine::store::{FlushBatch, Store};
 use largesse_engine::units::{Amount, Epoch, NodeId, Position, Seq, ShardId, Time, UserId};
 use largesse_engine::wallet::command::{Recharge, RechargeSaid, WalletCommand};
 use largesse_engine::wallet::event::Channel;
@@ -26,14 +26,14 @@ use largesse_engine::wallet::outcome::{Refusal, WalletOutcome};
 use largesse_engine::wallet::wallets::WalletLimits;
 use largesse_engine::wallet::window::WindowLimits;
 use largesse_storage::folder::DataFolder;
-use largesse_storage::log::embedded::{EmbeddedLogOptions, EmbeddedLogs};
-use largesse_storage::store::embedded::{EmbeddedStore, StoreOptions};
+use largesse_storage::log::embedded::EmbeddedLogs;
 use tokio::sync::{oneshot, watch};
 
 use super::BenchError;
 use super::callers::{self, Drive, Told};
 use super::crowd::{self, COIN, Crowd};
 use super::held::HeldStore;
+use super::servers::{OpenLogs, Place};
 use crate::progress::{Progress, Stage};
 
 /// Enough that nobody runs out: at the most one viewer sends every gift there is.
@@ -49,8 +49,9 @@ const ARRIVAL: Duration = Duration::from_secs(30);
 const LAG_EVERY: Duration = Duration::from_millis(20);
 
 /// What a ledger is opened with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Setup {
+    pub place: Place,
     /// Commands that one shard may have under way.
     pub permits: usize,
     pub workers: usize,
@@ -72,7 +73,10 @@ pub struct World {
     pub service: Service,
     pub opened: Opened,
     store: Arc<HeldStore>,
-    logs: Arc<EmbeddedLogs>,
+    logs: Arc<dyn Logs>,
+    embedded: Option<Arc<EmbeddedLogs>>,
+    /// Whether nothing of the log is given up.
+    is_whole: bool,
 }
 
 /// How long opening the ledger took, part by part.
@@ -88,17 +92,15 @@ impl World {
     /// Opens a ledger, which is made when there is none.
     pub async fn start(setup: &Setup, crowd: Arc<Crowd>, dir: &Path) -> Result<World, BenchError> {
         let told = |error: &dyn std::fmt::Display| BenchError::Start(error.to_string());
-        let (shape, ledger) = (crowd.shape, LedgerName::default());
+        let (shape, place) = (crowd.shape, &setup.place);
         let began = Instant::now();
-        let folder = DataFolder::open(dir, &ledger, shape).map_err(|error| told(&error))?;
-        let logs = EmbeddedLogs::open(&folder, EmbeddedLogOptions::default()).map_err(|error| told(&error))?;
+        let folder = DataFolder::open(dir, &place.ledger, shape).map_err(|error| told(&error))?;
+        let OpenLogs { logs, embedded } = place.open_logs(&folder).await?;
         let log = began.elapsed();
         let began = Instant::now();
-        let store = EmbeddedStore::open(&folder.store(), ledger, shape, StoreOptions::default());
-        let store = Arc::new(HeldStore::new(Arc::new(store.map_err(|error| told(&error))?)));
+        let store = Arc::new(HeldStore::new(place.open_store(&folder).await?));
         let store_took = began.elapsed();
-        let logs = Arc::new(logs);
-        let shared = Arc::clone(&logs) as Arc<dyn Logs>;
+        let shared = Arc::clone(&logs);
         // An audit of the whole run needs the whole log.
         let shared = if setup.audit { Arc::new(WholeLogs(shared)) } else { shared };
         let began = Instant::now();
@@ -106,7 +108,7 @@ impl World {
         let node = Node::start(options, shared, Arc::clone(&store) as Arc<dyn Store>, Arc::new(SystemClock)).await;
         let node = node.map_err(|error| told(&error))?;
         let opened = Opened { log, store: store_took, shards: began.elapsed() };
-        Ok(World { crowd, service: node.service(), node, opened, store, logs })
+        Ok(World { crowd, service: node.service(), node, opened, store, logs, embedded, is_whole: setup.audit })
     }
 
     /// From now on the store takes nothing, until the ledger is stopped.
@@ -200,9 +202,27 @@ impl World {
         }
     }
 
-    /// Where the log ends: all shards share it.
-    pub async fn log_end(&self) -> u64 {
-        self.logs.shard(ShardId::wallet(0)).end().await.unwrap_or_default().get()
+    /// How long the log is by now, in bytes, what was given up included. A log in Kafka that was cut cannot tell.
+    pub async fn log_bytes(&self) -> Option<u64> {
+        match &self.embedded {
+            // Positions are bytes of the one log that all shards share.
+            Some(logs) => Some(logs.shard(ShardId::wallet(0)).end().await.unwrap_or_default().get()),
+            None => self.is_whole.then(|| self.logs.room().bytes_used),
+        }
+    }
+
+    /// Rows that the store has taken so far.
+    pub fn stored_rows(&self) -> u64 {
+        self.store.rows()
+    }
+
+    /// From now on copies of flushes are kept, to be replayed.
+    pub fn keep_flushes(&self) {
+        self.store.keep();
+    }
+
+    pub fn kept_flushes(&self) -> Vec<FlushBatch> {
+        self.store.take_kept()
     }
 
     /// Events that the store does not have yet.
@@ -269,7 +289,9 @@ impl World {
         self.store.refuse();
         self.node.stop().await;
         drop(self.service);
-        self.logs.close();
+        if let Some(logs) = self.embedded {
+            logs.close();
+        }
     }
 }
 

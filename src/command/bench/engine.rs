@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use largesse_loadtest::engine::sustained::Sustained;
-use largesse_loadtest::engine::{self, BenchError, EngineBench, EngineReport};
+use largesse_loadtest::engine::{self, BenchError, EngineBench, EngineReport, Servers};
 
 use super::show::{self, Watch};
 use crate::command::audit;
@@ -20,6 +20,7 @@ Examples:
   largesse bench engine --batch 1024 --callers 16 --rate 500000
   largesse bench engine --batch 1024 --callers 16 --sustained
   largesse bench engine --viewers 10000 --seconds 5 -o json
+  largesse bench engine --log kafka --store cql --viewers 10000 --batch 1024 --callers 16
 
 Latency counts from when a batch was meant to be sent; with --rate that is a moment of the clock, whatever the answers
 before it took.
@@ -29,7 +30,22 @@ events behind, for half of --seconds: that is what it digests. Then gifts come b
 that, --seconds each. The first rate holds of which at least 98 % were accepted and at which, over the second half, the
 lag's slope was at most 2 % of the rate; all figures are of that run.
 
+With --log kafka or --store cql the ledger has topics and a keyspace of its own, which are deleted afterwards;
+`scripts/services up` starts both where these options look for them.
+
 The ledger is audited at the end: a figure of a ledger that does not add up ends with 4.";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum LogAt {
+    Embedded,
+    Kafka,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum StoreAt {
+    Embedded,
+    Cql,
+}
 
 /// Gifts through shards, log and store of one process, without HTTP.
 #[derive(Debug, Args)]
@@ -62,9 +78,27 @@ pub struct Engine {
     /// Threads for shards; 0 takes as many as there are cores, but one.
     #[arg(long, default_value_t = 0, value_name = "N")]
     workers: usize,
+    /// Where the log is.
+    #[arg(long, value_enum, default_value_t = LogAt::Embedded)]
+    log: LogAt,
+    /// With --log kafka: the brokers, `host:port`, separated by commas.
+    #[arg(long, value_name = "BROKERS", value_delimiter = ',', default_value = "127.0.0.1:19092")]
+    brokers: Vec<String>,
+    /// Where the rows are.
+    #[arg(long, value_enum, default_value_t = StoreAt::Embedded)]
+    store: StoreAt,
+    /// With --store cql: nodes of the database, `host:port`, separated by commas.
+    #[arg(long, value_name = "NODES", value_delimiter = ',', default_value = "127.0.0.1:19042")]
+    nodes: Vec<String>,
+    /// Copies of each record in Kafka and of each row in the database.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    replication: u16,
     /// Where the ledger is made and kept [default: a folder that is deleted afterwards].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Write some of what was flushed again, into an empty store with nothing else going on, and compare.
+    #[arg(long)]
+    replay: bool,
     /// Do not audit the ledger afterwards.
     #[arg(long)]
     no_audit: bool,
@@ -82,7 +116,13 @@ impl Engine {
             sustained: self.sustained,
             wallet_shards: self.wallet_shards,
             workers: self.workers,
+            servers: Servers {
+                kafka: (self.log == LogAt::Kafka).then(|| self.brokers.clone()),
+                cql: (self.store == StoreAt::Cql).then(|| self.nodes.clone()),
+                replication: self.replication,
+            },
             data: self.data.clone(),
+            replay: self.replay,
             audit: !self.no_audit,
         };
         let watch = Watch::new();
@@ -122,7 +162,7 @@ fn text(report: &EngineReport) -> String {
         ("not decided", format!("{} overloaded, {} refused", report.overloaded, report.refused)),
         ("outcome unknown", report.unknown.to_string()),
         ("begun late", report.bench.rate.map(|_| report.late.to_string()).unwrap_or_default()),
-        ("log bytes per gift", format!("{:.1}", report.log_bytes_per_gift)),
+        ("log bytes per gift", report.log_bytes_per_gift.map(|bytes| format!("{bytes:.1}")).unwrap_or_default()),
         (
             "flush lag at the end",
             format!(
@@ -130,6 +170,7 @@ fn text(report: &EngineReport) -> String {
                 report.flush_lag_events, report.drain_seconds, report.flush_lag_events_max
             ),
         ),
+        ("rows/s into the store", rows(report)),
         ("sustained gifts/s", report.sustained.as_ref().map(sustained).unwrap_or_default()),
         ("memory", memory(report)),
         ("paid and received", format!("{paid} and {received} coins")),
@@ -137,6 +178,14 @@ fn text(report: &EngineReport) -> String {
         ("machine", show::machine(&report.machine)),
     ]);
     output::fields(fields)
+}
+
+fn rows(report: &EngineReport) -> String {
+    let taken = report.store_rows_per_second;
+    match report.replay {
+        Some(replay) => format!("{taken:.0}; {:.0} of the same with nothing else going on", replay.rows_per_second),
+        None => format!("{taken:.0}"),
+    }
 }
 
 fn sustained(found: &Sustained) -> String {

@@ -43,6 +43,7 @@ impl Watch {
             Stage::Draining { events } => output::remark(&format!("waiting for the store, {events} events behind")),
             Stage::Opening => output::remark("opening the ledger again"),
             Stage::Checking => output::remark("comparing balances"),
+            Stage::Replaying => output::remark("writing some flushes again, into an empty store"),
             Stage::Auditing => output::remark("auditing"),
         }
     }

@@ -117,7 +117,7 @@ pub async fn plan(options: &CqlOptions, ledger: &LedgerName, shape: LedgerShape)
     schema::plan(options, ledger, shape).await.map(|(plan, _)| plan)
 }
 
-pub use self::schema::{Located, locate, migrate};
+pub use self::schema::{Located, delete_keyspace, locate, migrate};
 
 impl CqlStore {
     /// Connects, and makes sure that the tables are there, of this version, and of this ledger.

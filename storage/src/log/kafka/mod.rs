@@ -36,7 +36,7 @@ use self::ranges::{Range, Ranges};
 use self::reader::{Broken, Purpose, Reader, Slot, Stream};
 pub use self::security::{Login, Mechanism, Security, Tls};
 use self::topics::Prepared;
-pub use self::topics::{OpenError, Problem};
+pub use self::topics::{OpenError, Problem, delete_ledger};
 use crate::ledger_id::LedgerId;
 
 #[derive(Clone, Debug, PartialEq)]

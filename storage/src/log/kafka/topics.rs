@@ -165,6 +165,19 @@ struct Checker {
     admin: AdminClient<Context>,
 }
 
+/// Deletes all topics of a ledger. For tests and benches, which have one of their own.
+pub async fn delete_ledger(options: &KafkaOptions, ledger: &LedgerName) -> Result<(), OpenError> {
+    let admin: AdminClient<Context> = base_config(options).create_with_context(Context)?;
+    let topics = Topics::of(ledger);
+    let (plate, wait) = (format!("{ledger}.ledger"), AdminOptions::new().operation_timeout(Some(PATIENCE_MIN)));
+    for deleted in admin.delete_topics(&[&topics.control, &topics.wallet, &plate], &wait).await? {
+        if let Err((topic, error)) = deleted {
+            tracing::warn!(topic, %error, "cannot delete a topic");
+        }
+    }
+    Ok(())
+}
+
 impl Checker {
     fn connect(options: KafkaOptions, ledger: LedgerName) -> Result<Checker, OpenError> {
         let options = KafkaOptions { request_timeout: options.request_timeout.max(PATIENCE_MIN), ..options };

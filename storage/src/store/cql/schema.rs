@@ -177,6 +177,12 @@ pub async fn migrate(options: &CqlOptions, ledger: &LedgerName, shape: LedgerSha
     Ok(plan)
 }
 
+/// Deletes the keyspace with all that is in it. For tests and benches, which have one of their own.
+pub async fn delete_keyspace(options: &CqlOptions) -> Result<(), OpenError> {
+    let connected = Connected::open(options).await?;
+    run(&connected, &format!("DROP KEYSPACE IF EXISTS {}", options.keyspace)).await
+}
+
 /// Whether the tables are there, of this version, and of this ledger.
 pub async fn check(connected: &Connected, tables: &Tables, identity: &Identity) -> Result<(), OpenError> {
     let found = version(connected, tables).await?;
