@@ -24,8 +24,18 @@ impl ServerClock {
         self.local_now().saturating_add_signed(self.ahead.load(Ordering::Relaxed))
     }
 
+    /// How far the server's clock is ahead of this machine's, in milliseconds.
+    pub fn ahead(&self) -> i64 {
+        self.ahead.load(Ordering::Relaxed)
+    }
+
     pub fn is_known(&self) -> bool {
         self.is_known.load(Ordering::Relaxed)
+    }
+
+    /// The server answered and told no time: then this machine's has to do.
+    pub fn saw_none(&self) {
+        self.is_known.store(true, Ordering::Relaxed);
     }
 
     /// A `Date` header: the server's time is within the second that it names.
