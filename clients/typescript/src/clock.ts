@@ -18,8 +18,18 @@ export class ServerClock {
     return Math.max(0, Math.round(this.local() + this.#ahead));
   }
 
+  /** How far the server's clock is ahead of this machine's, in milliseconds. */
+  get ahead(): number {
+    return this.#ahead;
+  }
+
   get isKnown(): boolean {
     return this.#isKnown;
+  }
+
+  /** The server answered and told no time: then this machine's has to do. */
+  sawNone(): void {
+    this.#isKnown = true;
   }
 
   /** A `Date` header: the server's time is within the second that it names. */

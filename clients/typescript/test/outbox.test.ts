@@ -138,6 +138,27 @@ test('a page takes over what pages that are gone have left, and nothing of those
   await assert.rejects(BrowserOutbox.open('1', shelf, undefined as unknown as LockManager), OutboxError);
 });
 
+test('a full browser can still take over what is there, send it and forget it', async () => {
+  const { items, held, shelf, locks } = browser();
+  const gone = await BrowserOutbox.open('3001', shelf, locks);
+  gone.putNow(entry('a', 1));
+  await gone.close();
+  await new Promise((resolve) => setImmediate(resolve));
+  const full = { ...shelf, setItem: (name: string) => assert.ok(items.has(name), 'the quota is exceeded') };
+  const next = await BrowserOutbox.open('3001', full, locks);
+  assert.deepEqual(await keys(next), ['a=a']);
+  await next.put(entry('a', 1));
+  await assert.rejects(next.put(entry('b', 2)), OutboxError);
+  await next.remove('a');
+  assert.deepEqual([await keys(next), items.size], [[], 0]);
+  await next.close();
+  await new Promise((resolve) => setImmediate(resolve));
+  const broken = { ...shelf, key: () => assert.fail('it cannot be read'), length: 1 };
+  await assert.rejects(BrowserOutbox.open('3001', broken, locks));
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(held.size, 0, 'who cannot open it holds nothing');
+});
+
 test('what a browser does not keep is not sent', async () => {
   const { shelf, locks } = browser();
   const full = { ...shelf, setItem: () => assert.fail('the quota is exceeded') };
