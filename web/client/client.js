@@ -1,7 +1,7 @@
 // The client: what callers ask for, and what they are told.
 import { Backoff } from './backoff.js';
 import { SLACK, ServerClock } from './clock.js';
-import { Drive, HORIZON } from './drive.js';
+import { Drive, HORIZON, madeAtOf } from './drive.js';
 import { Exchange, } from './exchange.js';
 import { isUsable, mint, ofPayment } from './key.js';
 import { NEVER_SENT, OutboxError } from './outbox.js';
@@ -73,7 +73,12 @@ export class Client {
      */
     async resume() {
         const settled = [];
-        for (const { id, intent } of [...this.#left.values()].sort((a, b) => a.madeAt - b.madeAt)) {
+        // Without it, those that were kept without knowing it have no place among the others.
+        if (this.#left.size > 0)
+            await this.#learnTheTime();
+        const { clock } = this.#tools;
+        const left = [...this.#left.values()].sort((a, b) => madeAtOf(a, clock) - madeAtOf(b, clock));
+        for (const { id, intent } of left) {
             const entry = this.#takeUp(id);
             if (entry !== undefined)
                 settled.push({ id, intent, outcome: await this.drive(entry, false) });

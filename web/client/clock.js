@@ -20,6 +20,10 @@ export class ServerClock {
     get ahead() {
         return this.#ahead;
     }
+    /** By how much this machine's clock is wrong for certain: 0 where it is as good as the estimate. */
+    get off() {
+        return Math.abs(this.#ahead) > SLACK ? this.#ahead : 0;
+    }
     get isKnown() {
         return this.#isKnown;
     }

@@ -123,11 +123,10 @@ export class Drive {
     #dated() {
         const { clock, times } = this.tools;
         const { key, minted, giveUpAt } = this.entry;
-        const madeAt = Math.max(0, Math.round(this.entry.madeAt + clock.ahead));
-        const isOff = Math.abs(clock.ahead) > SLACK;
+        const madeAt = madeAtOf(this.entry, clock);
         const dated = {
             madeAt,
-            key: minted && isOff ? mint(madeAt) : key,
+            key: minted && clock.off !== 0 ? mint(madeAt) : key,
             horizon: clock.now() + times.attempt + SLACK + HORIZON,
         };
         if (giveUpAt !== undefined)
@@ -270,6 +269,10 @@ export class Drive {
     #fresh() {
         return new Backoff(this.tools.times.backoffMin, this.tools.times.backoffMax);
     }
+}
+/** When it was asked for, by the server's clock. */
+export function madeAtOf(entry, clock) {
+    return entry.horizon === NEVER_SENT ? Math.max(0, Math.round(entry.madeAt + clock.off)) : entry.madeAt;
 }
 function applied(receipt) {
     return { outcome: 'applied', receipt };

@@ -280,7 +280,11 @@ impl Client {
     /// What is still open afterwards is told as `Pending` and stays in the outbox.
     pub async fn resume(&self) -> Vec<Settled> {
         let mut left: Vec<_> = self.lock().left.values().cloned().collect();
-        left.sort_by(|a, b| (a.made_at, &a.key).cmp(&(b.made_at, &b.key)));
+        if !left.is_empty() {
+            // Without it, those that were kept without knowing it have no place among the others.
+            let _why_not = self.ask_the_time().await;
+        }
+        left.sort_by_cached_key(|entry| (self.clock.made_at(entry), entry.key.clone()));
         let mut work: Vec<BoxFuture<'_, Settled>> = Vec::with_capacity(left.len());
         for entry in left {
             let Some(drive) = self.take_up(&entry.id) else { continue };

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::outbox::{Entry, NEVER_SENT};
+
 /// How far the estimate can be off: `Date` has whole seconds, and an answer takes its time.
 pub const SLACK: Duration = Duration::from_secs(2);
 
@@ -29,6 +31,12 @@ impl ServerClock {
         self.ahead.load(Ordering::Relaxed)
     }
 
+    /// By how much this machine's clock is wrong for certain: 0 where it is as good as the estimate.
+    pub fn off(&self) -> i64 {
+        let ahead = self.ahead();
+        if Duration::from_millis(ahead.unsigned_abs()) > SLACK { ahead } else { 0 }
+    }
+
     pub fn is_known(&self) -> bool {
         self.is_known.load(Ordering::Relaxed)
     }
@@ -49,6 +57,12 @@ impl ServerClock {
         let ahead = i64::try_from(i128::from(server_now) - i128::from(self.local_now())).unwrap_or(0);
         self.ahead.store(ahead, Ordering::Relaxed);
         self.is_known.store(true, Ordering::Relaxed);
+    }
+
+    /// When an entry was asked for, by the server's clock.
+    pub fn made_at(&self, entry: &Entry) -> u64 {
+        let off = if entry.horizon == NEVER_SENT { self.off() } else { 0 };
+        entry.made_at.saturating_add_signed(off)
     }
 
     fn local_now(&self) -> u64 {

@@ -177,13 +177,12 @@ impl<'a> Drive<'a> {
     /// The entry with the server's times in the place of this machine's. A key that is off is made again: the server
     /// would refuse one from the future, or from before all history, and nothing was ever sent under it.
     fn dated(&self) -> Entry {
-        let ahead = self.client.clock.ahead();
-        let Entry { id, key, minted, intent, made_at, give_up_at, .. } = self.entry().clone();
-        let made_at = made_at.saturating_add_signed(ahead);
-        let give_up_at = give_up_at.map(|at| at.saturating_add_signed(ahead));
-        let is_off = ahead.unsigned_abs() > millis(SLACK);
-        let key = if minted && is_off { key::mint(made_at) } else { key };
-        let horizon = self.client.clock.now() + self.client.horizon();
+        let clock = &self.client.clock;
+        let made_at = clock.made_at(self.entry());
+        let Entry { id, key, minted, intent, give_up_at, .. } = self.entry().clone();
+        let give_up_at = give_up_at.map(|at| at.saturating_add_signed(clock.ahead()));
+        let key = if minted && clock.off() != 0 { key::mint(made_at) } else { key };
+        let horizon = clock.now() + self.client.horizon();
         Entry { id, key, minted, intent, made_at, give_up_at, horizon }
     }
 

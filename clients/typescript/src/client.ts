@@ -2,7 +2,7 @@
 
 import { Backoff } from './backoff.js';
 import { SLACK, ServerClock } from './clock.js';
-import { Drive, HORIZON, type Outcome, type Times, type Tools } from './drive.js';
+import { Drive, HORIZON, madeAtOf, type Outcome, type Times, type Tools } from './drive.js';
 import {
   type Bearer,
   Exchange,
@@ -130,7 +130,11 @@ export class Client {
    */
   async resume(): Promise<Settled[]> {
     const settled: Settled[] = [];
-    for (const { id, intent } of [...this.#left.values()].sort((a, b) => a.madeAt - b.madeAt)) {
+    // Without it, those that were kept without knowing it have no place among the others.
+    if (this.#left.size > 0) await this.#learnTheTime();
+    const { clock } = this.#tools;
+    const left = [...this.#left.values()].sort((a, b) => madeAtOf(a, clock) - madeAtOf(b, clock));
+    for (const { id, intent } of left) {
       const entry = this.#takeUp(id);
       if (entry !== undefined) settled.push({ id, intent, outcome: await this.drive(entry, false) });
     }

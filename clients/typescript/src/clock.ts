@@ -23,6 +23,11 @@ export class ServerClock {
     return this.#ahead;
   }
 
+  /** By how much this machine's clock is wrong for certain: 0 where it is as good as the estimate. */
+  get off(): number {
+    return Math.abs(this.#ahead) > SLACK ? this.#ahead : 0;
+  }
+
   get isKnown(): boolean {
     return this.#isKnown;
   }

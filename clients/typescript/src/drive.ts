@@ -152,11 +152,10 @@ export class Drive {
   #dated(): Partial<Entry> {
     const { clock, times } = this.tools;
     const { key, minted, giveUpAt } = this.entry;
-    const madeAt = Math.max(0, Math.round(this.entry.madeAt + clock.ahead));
-    const isOff = Math.abs(clock.ahead) > SLACK;
+    const madeAt = madeAtOf(this.entry, clock);
     const dated: Partial<Entry> = {
       madeAt,
-      key: minted && isOff ? mint(madeAt) : key,
+      key: minted && clock.off !== 0 ? mint(madeAt) : key,
       horizon: clock.now() + times.attempt + SLACK + HORIZON,
     };
     if (giveUpAt !== undefined) dated.giveUpAt = Math.round(giveUpAt + clock.ahead);
@@ -298,6 +297,11 @@ export class Drive {
   #fresh(): Backoff {
     return new Backoff(this.tools.times.backoffMin, this.tools.times.backoffMax);
   }
+}
+
+/** When it was asked for, by the server's clock. */
+export function madeAtOf(entry: Entry, clock: ServerClock): number {
+  return entry.horizon === NEVER_SENT ? Math.max(0, Math.round(entry.madeAt + clock.off)) : entry.madeAt;
 }
 
 function applied(receipt: Receipt): Outcome {
