@@ -162,7 +162,7 @@ async fn the_callers_trace_is_in_what_happened() {
             WalletEvent::GiftSent(event) => event.trace,
             WalletEvent::Recharged(event) => event.trace,
             WalletEvent::Transferred(event) => event.trace,
-            other => panic!("{other:?}"),
+            WalletEvent::CreditsApplied(_) | WalletEvent::TransactionBound(_) => panic!("{id}"),
         };
         assert_eq!(kept.map(|bytes| format!("{:032x}", u128::from_be_bytes(bytes))), Some(trace(number)));
     }

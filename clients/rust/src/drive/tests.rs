@@ -209,7 +209,7 @@ async fn the_very_first_gift_has_the_servers_times() {
         assert!(told.contains("insufficient_funds"), "{told}");
         let [kept] = &outbox.entries().await.unwrap()[..] else { panic!("one was left") };
         let about_now = now() - 30_000..now() + 30_000;
-        assert_eq!(keys.lock().unwrap()[..], [kept.key.clone()]);
+        assert_eq!(*keys.lock().unwrap(), [kept.key.as_str()]);
         assert!(about_now.contains(&kept.made_at) && about_now.contains(&time_of(&kept.key)), "{kept:?}");
         assert!(about_now.contains(&(kept.give_up_at.unwrap() - 60_000)), "{kept:?}");
         assert!(about_now.contains(&(kept.horizon - 72_000)), "{kept:?}");
