@@ -106,6 +106,26 @@ fn nothing_unfinished_is_left() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
+/// Every metric that is named anywhere, also by what runs only beside other servers, which no scrape in a test shows.
+#[test]
+fn metrics_have_our_prefix_and_a_line_in_the_docs() {
+    let docs = std::fs::read_to_string(root().join("docs/metrics.md")).unwrap();
+    let (mut names, mut wrong) = (BTreeSet::new(), Vec::new());
+    for (path, text) in sources().into_iter().filter(|(path, _)| path.ends_with(".rs") && !path.contains("tests/")) {
+        for kind in ["counter!(", "gauge!(", "histogram!("] {
+            let calls = text.split(kind).skip(1).map(str::trim_start);
+            for name in calls.filter_map(|call| call.strip_prefix('"')?.split('"').next()) {
+                if !name.starts_with("largesse_") || !docs.contains(&format!("\n| `{name}` |")) {
+                    wrong.push(format!("{path}: `{name}` lacks the prefix, or a line in docs/metrics.md"));
+                }
+                names.insert(name.to_owned());
+            }
+        }
+    }
+    assert!(names.len() > 30, "only {names:?} were found");
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
 /// Where packages come from is for whoever installs them to say.
 #[test]
 fn the_lock_file_of_the_typescript_client_names_no_place() {

@@ -24,6 +24,20 @@ fn the_table_and_the_docs_are_in_step() {
     }
 }
 
+/// A code that no test ever sees is a promise that nobody has tried.
+#[test]
+fn every_code_is_provoked_by_a_test() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/http");
+    let files =
+        std::fs::read_dir(folder).expect("the tests are there").map(|file| file.expect("it is readable").path());
+    let texts: Vec<_> = files.map(|path| std::fs::read_to_string(path).expect("it is text")).collect();
+    assert!(texts.len() > 10, "only {} files of tests were found", texts.len());
+    for code in ErrorCode::ALL {
+        let quoted = format!("\"{}\"", code.name());
+        assert!(texts.iter().any(|text| text.contains(&quoted)), "{quoted}");
+    }
+}
+
 fn facts(code: ErrorCode) -> String {
     let retryable = if code.is_retryable() { "yes" } else { "no" };
     format!("HTTP {} · err_code {} · retryable: {retryable}", code.status().as_u16(), code.number())

@@ -6,14 +6,15 @@ import { OutboxError, checkRoom, inOrder } from './outbox.js';
  *
  * Every page has a part of its own, which it holds a Web Lock for. A page that opens takes over the parts of pages that
  * are gone, and leaves those of pages that are open alone: two that worked on the same entry could each make a new key
- * for it, and then it would be paid twice.
+ * for it, and then it would be paid twice. Entries stay where they are, since a copy might find no room.
  */
 export class BrowserOutbox {
     prefix;
     shelf;
     locks;
     #letGo = [];
-    #own = '';
+    /** Those that this page holds; the first is its own. */
+    #parts = [];
     constructor(prefix, shelf, locks) {
         this.prefix = prefix;
         this.shelf = shelf;
@@ -24,14 +25,12 @@ export class BrowserOutbox {
         if (locks === undefined)
             throw new OutboxError('a browser outbox needs Web Locks, which pages over https have');
         const outbox = new BrowserOutbox(`largesse/${encodeURIComponent(name)}/`, shelf, locks);
-        outbox.#own = `${outbox.prefix}${crypto.getRandomValues(new Uint32Array(2)).join('-')}/`;
-        if (!(await outbox.#hold(outbox.#own)))
-            throw new OutboxError('this page cannot get a lock of its own');
-        for (const part of new Set(outbox.#names().map((name) => partOf(name)))) {
-            if (part === outbox.#own || !(await outbox.#hold(part)))
-                continue;
-            for (const name of outbox.#names().filter((name) => name.startsWith(part)))
-                outbox.#adopt(name);
+        try {
+            await outbox.#takeParts();
+        }
+        catch (error) {
+            await outbox.close();
+            throw error;
         }
         return outbox;
     }
@@ -40,17 +39,19 @@ export class BrowserOutbox {
     }
     /** As `put`, and done when it returns. */
     putNow(entry) {
-        if (this.shelf.getItem(this.#own + entry.id) === null)
+        const there = this.#parts.find((part) => this.shelf.getItem(part + entry.id) !== null);
+        if (there === undefined)
             checkRoom(this.#mine().length);
         try {
-            this.shelf.setItem(this.#own + entry.id, JSON.stringify(entry));
+            this.shelf.setItem((there ?? this.#parts[0]) + entry.id, JSON.stringify(entry));
         }
         catch (error) {
             throw new OutboxError(`the browser does not keep it: ${String(error)}`);
         }
     }
     async remove(id) {
-        this.shelf.removeItem(this.#own + id);
+        for (const part of this.#parts)
+            this.shelf.removeItem(part + id);
     }
     async entries() {
         const texts = this.#mine().map((name) => this.shelf.getItem(name));
@@ -60,16 +61,19 @@ export class BrowserOutbox {
         for (const letGo of this.#letGo.splice(0))
             letGo();
     }
-    /** An entry of a page that is gone. */
-    #adopt(name) {
-        const text = this.shelf.getItem(name);
-        if (text === null)
-            return;
-        this.shelf.setItem(this.#own + name.slice(partOf(name).length), text);
-        this.shelf.removeItem(name);
+    /** A part of its own, and those of pages that are gone. */
+    async #takeParts() {
+        const own = `${this.prefix}${crypto.getRandomValues(new Uint32Array(2)).join('-')}/`;
+        if (!(await this.#hold(own)))
+            throw new OutboxError('this page cannot get a lock of its own');
+        this.#parts.push(own);
+        for (const part of new Set(this.#names().map((name) => partOf(name)))) {
+            if (await this.#hold(part))
+                this.#parts.push(part);
+        }
     }
     #mine() {
-        return this.#names().filter((name) => name.startsWith(this.#own));
+        return this.#names().filter((name) => this.#parts.includes(partOf(name)));
     }
     #names() {
         const names = [];

@@ -1,10 +1,10 @@
 // The client: what callers ask for, and what they are told.
 import { Backoff } from './backoff.js';
 import { SLACK, ServerClock } from './clock.js';
-import { Drive, HORIZON } from './drive.js';
+import { Drive, HORIZON, madeAtOf } from './drive.js';
 import { Exchange, } from './exchange.js';
 import { isUsable, mint, ofPayment } from './key.js';
-import { OutboxError } from './outbox.js';
+import { NEVER_SENT, OutboxError } from './outbox.js';
 /** A question that was not answered, with the server's reason where it gave one. */
 export class ReadError extends Error {
     problem;
@@ -39,6 +39,7 @@ export class Client {
             clock,
             outbox: options.outbox,
             times,
+            learnTheTime: () => this.#learnTheTime(),
             passOf: (room) => this.#passes.get(room),
             fetchPass: (room) => this.#fetchPass(room),
         };
@@ -72,7 +73,12 @@ export class Client {
      */
     async resume() {
         const settled = [];
-        for (const { id, intent } of [...this.#left.values()].sort((a, b) => a.madeAt - b.madeAt)) {
+        // Without it, those that were kept without knowing it have no place among the others.
+        if (this.#left.size > 0)
+            await this.#learnTheTime();
+        const { clock } = this.#tools;
+        const left = [...this.#left.values()].sort((a, b) => madeAtOf(a, clock) - madeAtOf(b, clock));
+        for (const { id, intent } of left) {
             const entry = this.#takeUp(id);
             if (entry !== undefined)
                 settled.push({ id, intent, outcome: await this.drive(entry, false) });
@@ -151,11 +157,15 @@ export class Client {
     leave(entry) {
         this.#driven.delete(entry.id);
     }
+    /** Nothing was sent for it yet, and `resume` does. For `Combos`. */
+    leaveOpen(entry) {
+        this.#driven.delete(entry.id);
+        this.#left.set(entry.id, entry);
+    }
     /** Works on an entry that is kept, to its outcome. Whatever goes wrong, it can be resumed. */
     async drive(entry, isNew) {
         let outcome;
         try {
-            await this.#askTheTime();
             outcome = await new Drive(this.#tools, entry, isNew).run();
             return outcome;
         }
@@ -206,7 +216,7 @@ export class Client {
         }
         this.#lastMadeAt = now;
         this.#driven.set(key, intent);
-        const horizon = now + this.#tools.times.attempt + SLACK + HORIZON;
+        const horizon = this.#tools.clock.isKnown ? now + this.#tools.times.attempt + SLACK + HORIZON : NEVER_SENT;
         const entry = { id: key, key, minted: own === undefined, intent, madeAt: now, horizon };
         if (this.#options.giveUpMs !== undefined)
             entry.giveUpAt = now + this.#options.giveUpMs;
@@ -220,12 +230,20 @@ export class Client {
         }
         return entry;
     }
-    /** Learns the server's time, which keys and deadlines are made from, unless an answer told it before. */
-    async #askTheTime() {
-        if (this.#tools.clock.isKnown)
-            return;
-        // Without an answer this machine's own clock has to do.
-        await this.#tools.exchange.hear({ method: 'GET', path: '/healthz', anonymous: true });
+    /**
+     * Learns the server's time, which keys and deadlines are made from, unless an answer told it before. Tells why not, if
+     * it cannot be learnt.
+     */
+    async #learnTheTime() {
+        const { clock, exchange } = this.#tools;
+        if (clock.isKnown)
+            return undefined;
+        const heard = await exchange.hear({ method: 'GET', path: '/healthz', anonymous: true });
+        if (heard.is === 'not_sent' || heard.is === 'lost')
+            return heard.why;
+        if (!clock.isKnown)
+            clock.sawNone();
+        return undefined;
     }
     /** Gets a pass for a room whose gifts need one. */
     async #fetchPass(room) {
@@ -234,6 +252,8 @@ export class Client {
         const pass = heard.is === 'json' ? heard.json?.pass : undefined;
         if (typeof pass !== 'string')
             return false;
+        if (this.#passes.size >= PASSES_MAX)
+            this.#passes.clear();
         this.#passes.set(room, pass);
         return true;
     }
@@ -261,6 +281,8 @@ export class Client {
         }
     }
 }
+/** Rooms whose pass is kept; a lost one is fetched again. */
+const PASSES_MAX = 1_000;
 /** A clock that goes back further than this was wrong before. */
 const CLOCK_BACK_MS = 1_000;
 /** Whatever the order of the members. */

@@ -16,8 +16,20 @@ export class ServerClock {
     now() {
         return Math.max(0, Math.round(this.local() + this.#ahead));
     }
+    /** How far the server's clock is ahead of this machine's, in milliseconds. */
+    get ahead() {
+        return this.#ahead;
+    }
+    /** By how much this machine's clock is wrong for certain: 0 where it is as good as the estimate. */
+    get off() {
+        return Math.abs(this.#ahead) > SLACK ? this.#ahead : 0;
+    }
     get isKnown() {
         return this.#isKnown;
+    }
+    /** The server answered and told no time: then this machine's has to do. */
+    sawNone() {
+        this.#isKnown = true;
     }
     /** A `Date` header: the server's time is within the second that it names. */
     sawDate(date) {

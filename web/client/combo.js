@@ -99,7 +99,7 @@ export class Combos {
                 await this.client.keep(entry);
         }
         catch (error) {
-            this.client.leave(entry);
+            this.client.leaveOpen(entry);
             return { outcome: 'pending', id: entry.id, why: String(error) };
         }
         return (await this.client.drive(entry, true));

@@ -8,6 +8,7 @@ import { Backoff } from './backoff.js';
 import { SLACK } from './clock.js';
 import { isToldBy } from './exchange.js';
 import { mint } from './key.js';
+import { NEVER_SENT } from './outbox.js';
 /** How far ahead of its attempts an entry's horizon is kept, so that most need no second write. */
 export const HORIZON = 60_000;
 /** Keys that the server's clock may ask for, and passes for rooms, before its answer is believed. */
@@ -34,7 +35,7 @@ export class Drive {
         this.tools = tools;
         this.entry = entry;
         this.#isKept = isNew;
-        this.#doubt = isNew ? undefined : entry.horizon;
+        this.#doubt = isNew || entry.horizon === NEVER_SENT ? undefined : entry.horizon;
         this.#doubtBefore = this.#doubt;
         this.#ends = performance.now() + tools.times.patience;
         this.#backoff = this.#fresh();
@@ -68,6 +69,14 @@ export class Drive {
     }
     async #reach() {
         for (;;) {
+            const unknown = await this.tools.learnTheTime();
+            if (unknown !== undefined) {
+                this.#why = unknown;
+                await this.#sleep(this.#backoff.wait());
+                continue;
+            }
+            if (this.entry.horizon === NEVER_SENT)
+                await this.#keep(this.#dated());
             const found = await this.#lookOnce();
             if (found !== undefined)
                 return applied(found);
@@ -106,6 +115,23 @@ export class Drive {
             }
             await this.#sleep(this.#backoff.wait(wait));
         }
+    }
+    /**
+     * The server's times in the place of this machine's. A key that is off is made again: the server would refuse one from
+     * the future, or from before all history, and nothing was ever sent under it.
+     */
+    #dated() {
+        const { clock, times } = this.tools;
+        const { key, minted, giveUpAt } = this.entry;
+        const madeAt = madeAtOf(this.entry, clock);
+        const dated = {
+            madeAt,
+            key: minted && clock.off !== 0 ? mint(madeAt) : key,
+            horizon: clock.now() + times.attempt + SLACK + HORIZON,
+        };
+        if (giveUpAt !== undefined)
+            dated.giveUpAt = Math.round(giveUpAt + clock.ahead);
+        return dated;
     }
     /** One attempt, with its deadline. What is unknown of it is in doubt until then. */
     async #attempt() {
@@ -166,7 +192,7 @@ export class Drive {
         const receipt = await this.#settle();
         return receipt === undefined ? failure : applied(receipt);
     }
-    /** A receipt that is there already; nothing is waited for. */
+    /** A receipt that is there already. Nothing is waited for, unless the server asks to be left in peace for a while. */
     async #lookOnce() {
         if (this.#doubt === undefined)
             return undefined;
@@ -175,6 +201,10 @@ export class Drive {
             return this.#ours(look.receipt);
         if (look.is === 'nothing' && look.final)
             this.#doubt = undefined;
+        if (look.is === 'unclear' && look.retryAfter !== undefined) {
+            this.#why = look.why;
+            await this.#sleep(this.#backoff.wait(look.retryAfter));
+        }
         return undefined;
     }
     /** Asks until it is certain: the receipt, or nothing when no attempt can be decided any more. */
@@ -239,6 +269,10 @@ export class Drive {
     #fresh() {
         return new Backoff(this.tools.times.backoffMin, this.tools.times.backoffMax);
     }
+}
+/** When it was asked for, by the server's clock. */
+export function madeAtOf(entry, clock) {
+    return entry.horizon === NEVER_SENT ? Math.max(0, Math.round(entry.madeAt + clock.off)) : entry.madeAt;
 }
 function applied(receipt) {
     return { outcome: 'applied', receipt };

@@ -123,7 +123,7 @@ export class Exchange {
             this.clock.sawDate(date);
         const seconds = Number(answer.headers.get('retry-after') ?? Number.NaN);
         const isProblem = answer.headers.get('content-type')?.startsWith('application/problem+json') === true;
-        const text = await answer.text();
+        const text = await textOf(answer);
         let json;
         try {
             json = JSON.parse(text);
@@ -140,6 +140,27 @@ export class Exchange {
         return Number.isFinite(seconds) ? { is: 'problem', problem, retryAfter: seconds * 1_000 } : { is: 'problem', problem };
     }
 }
+/** All of a body, if it has an end. */
+async function textOf(answer) {
+    const reader = answer.body?.getReader();
+    if (reader === undefined)
+        return '';
+    const decoder = new TextDecoder();
+    let [text, bytes] = ['', 0];
+    for (;;) {
+        const { done, value } = await reader.read();
+        if (done)
+            return text + decoder.decode();
+        text += decoder.decode(value, { stream: true });
+        bytes += value.length;
+        if (bytes > ANSWER_BYTES_MAX) {
+            await reader.cancel();
+            throw new Error('the answer has no end');
+        }
+    }
+}
+/** Larger answers are none of ours. */
+const ANSWER_BYTES_MAX = 16 << 20;
 /** Browsers allow 64 KiB of such requests at a time. */
 const KEEPALIVE_BYTES_MAX = 8_192;
 function reason(error) {
@@ -178,18 +199,23 @@ function lookupOf({ intent, key }, finalAfter) {
 }
 function applied(intent, json) {
     if (intent.kind !== 'transfer')
-        return ofReceipt(json);
+        return ofReceipt(intent, json);
     const result = json?.results?.[0];
     if (result === undefined)
         return { is: 'unknown', why: 'the batch was answered without a result' };
     if (result.outcome === 'applied')
-        return ofReceipt(result);
+        return ofReceipt(intent, result);
     const problem = 'error' in result ? asProblem(result.error) : undefined;
     return problem === undefined ? { is: 'unknown', why: 'the result does not fit' } : refused(problem, undefined);
 }
-function ofReceipt(json) {
-    return isReceipt(json) ? { is: 'applied', receipt: json } : { is: 'unknown', why: 'the receipt does not fit' };
+/** The receipt of something else says nothing about what was asked for. */
+function ofReceipt(intent, json) {
+    return isReceipt(json) && MEMBER[intent.kind] in json
+        ? { is: 'applied', receipt: json }
+        : { is: 'unknown', why: 'the receipt does not fit' };
 }
+/** What only the receipt of this kind has. */
+const MEMBER = { gift: 'gift_id', recharge: 'amount', transfer: 'debits' };
 function isReceipt(json) {
     const receipt = json;
     return typeof receipt === 'object' && receipt !== null && receipt.outcome === 'applied' && 'event_id' in receipt;

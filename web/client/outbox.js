@@ -1,4 +1,6 @@
 // What was asked for and is not settled yet, kept before it is sent.
+/** The horizon of an entry that is sent only once it has the server's times. */
+export const NEVER_SENT = 0;
 /** It could not be kept, and so it was not sent. */
 export class OutboxError extends Error {
     mayBeKept;

@@ -14,9 +14,13 @@ use largesse_api::edge::{self, RouteEdge};
 use largesse_api::metrics::RouteMeter;
 use largesse_api::rates::{Rate, RateOptions};
 use largesse_api::state::Phase;
-use serde_json::json;
+use largesse_engine::event_id::CallerKey;
+use largesse_engine::service::Found;
+use largesse_engine::units::UserId;
+use largesse_engine::wallet::event::WalletEvent;
+use serde_json::{Value, json};
 
-use crate::world::{ANN, World, call, key, token};
+use crate::world::{ANN, BOB, SERVICE, World, call, key, token};
 
 #[tokio::test]
 async fn health_is_told_on_both_ports_and_readiness_follows_the_phase() {
@@ -124,6 +128,44 @@ async fn the_callers_trace_is_carried_through() {
     assert_ne!(carried, given, "the span is ours");
     let fresh = world.get("/healthz").header("traceparent", "00-bad-bad-01").send().await;
     assert_eq!(fresh.header("traceparent").unwrap().len(), 55);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_callers_trace_is_in_what_happened() {
+    let world = World::start().await;
+    let trace = |number: u8| format!("{number:032x}");
+    let post = async |path: &str, number: u8, bearer: &str, body: Value| {
+        let given = format!("00-{}-00f067aa0ba902b7-01", trace(number));
+        let answer = world.post(path).header("traceparent", &given).bearer(bearer).json(body).send().await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        answer.json()
+    };
+    let recharge = json!({ "user_id": ANN, "asset": "coin", "amount": 90, "channel": "apple", "transaction_id": "t" });
+    let paid = post("/v1/recharges", 1, SERVICE, recharge).await["event_id"].as_str().unwrap().to_owned();
+    let (gift, moved, changed) = (key(), key(), key());
+    let body = json!({ "gift_id": 1, "count": 1, "to": [2001], "event_id": gift });
+    post("/v1/rooms/1001/gifts", 2, &token(ANN), body).await;
+    let side = |user: u64| json!({ "user_id": user, "asset": "coin", "amount": 1 });
+    let transfer = json!({ "event_id": moved, "user_id": ANN, "debits": [{ "asset": "coin", "amount": 1 }], "credits": [side(BOB)] });
+    post("/v1/transfers:batch", 3, SERVICE, json!({ "transfers": [transfer] })).await;
+    let side = |user: u64, incr: i64| json!({ "userId": user, "assetType": 1, "incr": incr });
+    let change = json!({ "eventId": changed, "opUserId": ANN, "eventType": "interactGift", "bizId": 1001, "bizType": 1,
+        "objId": "9", "opUserAssetChange": side(ANN, -1), "toUserAssetChange": side(BOB, 1) });
+    post("/openapi/payment/station/v1/changeassets", 4, SERVICE, json!({ "bizAssetChanges": [change] })).await;
+    for (number, id) in (1..).zip([paid, gift, moved, changed]) {
+        let id = CallerKey::parse(&id).unwrap().id;
+        let Found::Event { event, .. } = world.node.service().find(UserId(ANN), id).await.unwrap() else {
+            panic!("{id}")
+        };
+        let kept = match *event {
+            WalletEvent::GiftSent(event) => event.trace,
+            WalletEvent::Recharged(event) => event.trace,
+            WalletEvent::Transferred(event) => event.trace,
+            WalletEvent::CreditsApplied(_) | WalletEvent::TransactionBound(_) => panic!("{id}"),
+        };
+        assert_eq!(kept.map(|bytes| format!("{:032x}", u128::from_be_bytes(bytes))), Some(trace(number)));
+    }
     world.stop().await;
 }
 

@@ -13,9 +13,9 @@ use reqwest::{Method, Url};
 
 use crate::clock::ServerClock;
 use crate::drive::Drive;
-use crate::exchange::Attempt;
+use crate::exchange::{Attempt, Heard};
 use crate::key;
-use crate::outbox::{Entry, Intent, Outbox, OutboxError};
+use crate::outbox::{Entry, Intent, NEVER_SENT, Outbox, OutboxError};
 use crate::problem::Problem;
 use crate::wire::{Gift, GiftReceipt, Receipt, Recharge, RechargeReceipt, Transfer, TransferReceipt};
 
@@ -250,6 +250,8 @@ impl Client {
     pub async fn transfers(&self, transfers: Vec<Transfer>) -> Vec<Result<TransferReceipt, Failure>> {
         let mut outcomes = Vec::with_capacity(transfers.len());
         let mut rest = transfers.into_iter().peekable();
+        // Those that are kept without knowing it are dated one by one. Without an answer that is what has to be done.
+        let _why_not = self.ask_the_time().await;
         while rest.peek().is_some() {
             let kept = rest.by_ref().take(BATCH_MAX).map(|transfer| self.begin_transfer(transfer));
             let kept = futures::future::join_all(kept).await;
@@ -278,7 +280,11 @@ impl Client {
     /// What is still open afterwards is told as `Pending` and stays in the outbox.
     pub async fn resume(&self) -> Vec<Settled> {
         let mut left: Vec<_> = self.lock().left.values().cloned().collect();
-        left.sort_by(|a, b| (a.made_at, &a.key).cmp(&(b.made_at, &b.key)));
+        if !left.is_empty() {
+            // Without it, those that were kept without knowing it have no place among the others.
+            let _why_not = self.ask_the_time().await;
+        }
+        left.sort_by_cached_key(|entry| (self.clock.made_at(entry), entry.key.clone()));
         let mut work: Vec<BoxFuture<'_, Settled>> = Vec::with_capacity(left.len());
         for entry in left {
             let Some(drive) = self.take_up(&entry.id) else { continue };
@@ -320,7 +326,8 @@ impl Client {
         let made_at = self.clock.now();
         let give_up = self.options.give_up.and_then(|span| u64::try_from(span.as_millis()).ok());
         let give_up_at = give_up.map(|span| made_at.saturating_add(span));
-        let entry = Entry { id: key.clone(), key, minted, intent, made_at, give_up_at, horizon: 0 };
+        let horizon = if self.clock.is_known() { made_at + self.horizon() } else { NEVER_SENT };
+        let entry = Entry { id: key.clone(), key, minted, intent, made_at, give_up_at, horizon };
         Drive::begin(self, entry).await
     }
 
@@ -367,22 +374,27 @@ impl Client {
         self.options.resumed_at_once.max(1)
     }
 
-    /// Learns the server's time, which keys and deadlines are made from, unless an answer told it before.
-    pub(crate) async fn ask_the_time(&self) {
-        if !self.clock.is_known() {
-            // Without an answer this machine's own clock has to do.
-            let _the_date_was_read = self.hear_once(self.request(Method::GET, "/healthz")).await;
+    /// Learns the server's time, which keys and deadlines are made from, unless an answer told it before. Why not, if it
+    /// cannot be learnt.
+    pub(crate) async fn ask_the_time(&self) -> Result<(), String> {
+        if self.clock.is_known() {
+            return Ok(());
         }
+        match self.hear_once(self.request(Method::GET, "/healthz")).await {
+            Heard::NotSent(why) | Heard::Lost(why) => return Err(why),
+            Heard::Json(_) | Heard::Problem(..) | Heard::Garbled(_) => {}
+        }
+        if !self.clock.is_known() {
+            self.clock.saw_none();
+        }
+        Ok(())
     }
 }
 
 /// Works on an entry to its outcome, which is a receipt of its own kind.
 async fn carry_out<R>(drive: Drive<'_>, first: Option<Attempt>, pick: fn(Receipt) -> Option<R>) -> Result<R, Failure> {
-    let id = drive.entry().id.clone();
     let receipt = drive.run(first).await?;
-    // A server that answers one thing with the receipt of another has said nothing about what was asked for.
-    let why = "the server answered with the receipt of something else";
-    pick(receipt).ok_or_else(|| Failure::Pending { id, why: why.into() })
+    Ok(pick(receipt).expect("a drive ends with a receipt of its own kind only"))
 }
 
 fn gift_of(receipt: Receipt) -> Option<GiftReceipt> {

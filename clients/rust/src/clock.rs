@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::outbox::{Entry, NEVER_SENT};
+
 /// How far the estimate can be off: `Date` has whole seconds, and an answer takes its time.
 pub const SLACK: Duration = Duration::from_secs(2);
 
@@ -24,8 +26,24 @@ impl ServerClock {
         self.local_now().saturating_add_signed(self.ahead.load(Ordering::Relaxed))
     }
 
+    /// How far the server's clock is ahead of this machine's, in milliseconds.
+    pub fn ahead(&self) -> i64 {
+        self.ahead.load(Ordering::Relaxed)
+    }
+
+    /// By how much this machine's clock is wrong for certain: 0 where it is as good as the estimate.
+    pub fn off(&self) -> i64 {
+        let ahead = self.ahead();
+        if Duration::from_millis(ahead.unsigned_abs()) > SLACK { ahead } else { 0 }
+    }
+
     pub fn is_known(&self) -> bool {
         self.is_known.load(Ordering::Relaxed)
+    }
+
+    /// The server answered and told no time: then this machine's has to do.
+    pub fn saw_none(&self) {
+        self.is_known.store(true, Ordering::Relaxed);
     }
 
     /// A `Date` header: the server's time is within the second that it names.
@@ -39,6 +57,12 @@ impl ServerClock {
         let ahead = i64::try_from(i128::from(server_now) - i128::from(self.local_now())).unwrap_or(0);
         self.ahead.store(ahead, Ordering::Relaxed);
         self.is_known.store(true, Ordering::Relaxed);
+    }
+
+    /// When an entry was asked for, by the server's clock.
+    pub fn made_at(&self, entry: &Entry) -> u64 {
+        let off = if entry.horizon == NEVER_SENT { self.off() } else { 0 };
+        entry.made_at.saturating_add_signed(off)
     }
 
     fn local_now(&self) -> u64 {

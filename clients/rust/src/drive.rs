@@ -12,7 +12,7 @@ use crate::client::{Client, Failure};
 use crate::clock::SLACK;
 use crate::exchange::{Attempt, Heard, Look};
 use crate::key;
-use crate::outbox::{Entry, Intent, OutboxError};
+use crate::outbox::{Entry, Intent, NEVER_SENT, OutboxError};
 use crate::problem::{Code, Problem};
 use crate::wire::Receipt;
 
@@ -50,8 +50,7 @@ enum Next {
 impl<'a> Drive<'a> {
     /// Keeps a new entry.
     pub async fn begin(client: &'a Client, entry: Entry) -> Result<Drive<'a>, Failure> {
-        let horizon = client.clock.now() + millis(client.options.attempt + SLACK + HORIZON);
-        let mut drive = Drive::new(client, Entry { horizon, ..entry }, None);
+        let mut drive = Drive::new(client, entry, None);
         match client.outbox.put(drive.entry()).await {
             Ok(()) => {
                 drive.is_kept = true;
@@ -75,13 +74,13 @@ impl<'a> Drive<'a> {
     /// Takes up one that was left open: whether anything was sent is not known, nor whether a change of it that could
     /// not be written, or was dropped on its way, is in the outbox nevertheless.
     pub fn resume(client: &'a Client, entry: Entry) -> Drive<'a> {
-        let horizon = entry.horizon;
-        Drive::new(client, entry, Some(horizon))
+        let doubt = Some(entry.horizon).filter(|horizon| *horizon != NEVER_SENT);
+        Drive::new(client, entry, doubt)
     }
 
     fn new(client: &'a Client, entry: Entry, doubt: Option<u64>) -> Drive<'a> {
         let (min, max) = client.options.backoff;
-        let ends = Instant::now() + client.options.patience;
+        let ends = Instant::now();
         let backoff = Backoff::new(min, max);
         let why = "it was not sent yet".into();
         let (entry, is_kept, replaced) = (Some(entry), false, 0);
@@ -99,6 +98,8 @@ impl<'a> Drive<'a> {
 
     /// Goes on until there is an outcome or patience ends. `first` is what an attempt made elsewhere came to.
     pub async fn run(mut self, first: Option<Attempt>) -> Result<Receipt, Failure> {
+        // Not before: it may have waited for its turn.
+        self.ends = Instant::now() + self.client.options.patience;
         let outcome = self.reach(first).await;
         match &outcome {
             Ok(_) => self.client.outbox.remove_soon(&self.entry().id),
@@ -121,12 +122,19 @@ impl<'a> Drive<'a> {
     }
 
     async fn reach(&mut self, mut first: Option<Attempt>) -> Result<Receipt, Failure> {
-        self.client.ask_the_time().await;
         loop {
             let attempt = match first.take() {
                 Some(attempt) => attempt,
                 None => {
-                    if let Some(receipt) = self.look_once().await {
+                    if let Err(why) = self.client.ask_the_time().await {
+                        self.why = why;
+                        self.pause(None).await?;
+                        continue;
+                    }
+                    if self.entry().horizon == NEVER_SENT {
+                        self.keep(self.dated()).await?;
+                    }
+                    if let Some(receipt) = self.look_once().await? {
                         return Ok(receipt);
                     }
                     if self.entry().give_up_at.is_some_and(|at| self.client.clock.now() > at) {
@@ -136,7 +144,13 @@ impl<'a> Drive<'a> {
                 }
             };
             let wait = match attempt {
-                Attempt::Applied(receipt) => return Ok(receipt),
+                Attempt::Applied(receipt) if self.entry().intent.is_of_kind(&receipt) => return Ok(receipt),
+                Attempt::Applied(_) => {
+                    // It has said nothing about what was asked for.
+                    self.why = "the server answered with the receipt of something else".into();
+                    self.doubt = self.doubt.max(Some(self.entry().horizon));
+                    None
+                }
                 Attempt::NotSent(why) => {
                     self.why = why;
                     None
@@ -158,6 +172,18 @@ impl<'a> Drive<'a> {
             };
             self.pause(wait).await?;
         }
+    }
+
+    /// The entry with the server's times in the place of this machine's. A key that is off is made again: the server
+    /// would refuse one from the future, or from before all history, and nothing was ever sent under it.
+    fn dated(&self) -> Entry {
+        let clock = &self.client.clock;
+        let made_at = clock.made_at(self.entry());
+        let Entry { id, key, minted, intent, give_up_at, .. } = self.entry().clone();
+        let give_up_at = give_up_at.map(|at| at.saturating_add_signed(clock.ahead()));
+        let key = if minted && clock.off() != 0 { key::mint(made_at) } else { key };
+        let horizon = clock.now() + self.client.horizon();
+        Entry { id, key, minted, intent, made_at, give_up_at, horizon }
     }
 
     /// One attempt, with its deadline. What is unknown of it is in doubt until then.
@@ -243,17 +269,19 @@ impl<'a> Drive<'a> {
         }
     }
 
-    /// A receipt that is there already; nothing is waited for.
-    async fn look_once(&mut self) -> Option<Receipt> {
-        let final_after = self.doubt?;
+    /// A receipt that is there already. Nothing is waited for, unless the server asks to be left in peace for a while.
+    async fn look_once(&mut self) -> Result<Option<Receipt>, Failure> {
+        let Some(final_after) = self.doubt else { return Ok(None) };
         match self.client.look(&self.lookup(final_after)).await {
-            Look::Found(receipt) => self.ours(receipt),
-            Look::Nothing(true) => {
-                self.doubt = None;
-                None
+            Look::Found(receipt) => return Ok(self.ours(receipt)),
+            Look::Nothing(true) => self.doubt = None,
+            Look::Unclear(why, retry_after @ Some(_)) => {
+                self.why = why;
+                self.pause(retry_after).await?;
             }
-            Look::Nothing(false) | Look::Unclear(..) => None,
+            Look::Nothing(false) | Look::Unclear(_, None) => {}
         }
+        Ok(None)
     }
 
     /// Asks until it is certain: the receipt, or `None` when no attempt can be decided any more.
@@ -338,7 +366,6 @@ impl Drop for Drive<'_> {
 impl Client {
     /// Sends transfers together, each with the same deadline.
     pub(crate) async fn first_round(&self, entries: &[Entry]) -> Vec<Attempt> {
-        self.ask_the_time().await;
         let horizon = entries.iter().map(|entry| entry.horizon).min().unwrap_or_default();
         let deadline = self.clock.now() + millis(self.options.attempt + SLACK);
         if deadline > horizon {
@@ -347,6 +374,11 @@ impl Client {
             return entries.iter().map(|_| Attempt::NotSent(why.into())).collect();
         }
         self.attempt_batch(entries, deadline).await
+    }
+
+    /// From the time when an entry is kept to the end of its first attempts.
+    pub(crate) fn horizon(&self) -> u64 {
+        millis(self.options.attempt + SLACK + HORIZON)
     }
 
     fn pass_of(&self, room: u64) -> Option<String> {

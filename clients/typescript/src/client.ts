@@ -2,7 +2,7 @@
 
 import { Backoff } from './backoff.js';
 import { SLACK, ServerClock } from './clock.js';
-import { Drive, HORIZON, type Outcome, type Times, type Tools } from './drive.js';
+import { Drive, HORIZON, madeAtOf, type Outcome, type Times, type Tools } from './drive.js';
 import {
   type Bearer,
   Exchange,
@@ -14,7 +14,7 @@ import {
 } from './exchange.js';
 import { isUsable, mint, ofPayment } from './key.js';
 import type { components, operations } from './openapi.js';
-import { type Entry, type Intent, type Outbox, OutboxError } from './outbox.js';
+import { type Entry, type Intent, NEVER_SENT, type Outbox, OutboxError } from './outbox.js';
 import type { Problem } from './problem.js';
 
 type Schemas = components['schemas'];
@@ -92,6 +92,7 @@ export class Client {
       clock,
       outbox: options.outbox,
       times,
+      learnTheTime: () => this.#learnTheTime(),
       passOf: (room) => this.#passes.get(room),
       fetchPass: (room) => this.#fetchPass(room),
     };
@@ -129,7 +130,11 @@ export class Client {
    */
   async resume(): Promise<Settled[]> {
     const settled: Settled[] = [];
-    for (const { id, intent } of [...this.#left.values()].sort((a, b) => a.madeAt - b.madeAt)) {
+    // Without it, those that were kept without knowing it have no place among the others.
+    if (this.#left.size > 0) await this.#learnTheTime();
+    const { clock } = this.#tools;
+    const left = [...this.#left.values()].sort((a, b) => madeAtOf(a, clock) - madeAtOf(b, clock));
+    for (const { id, intent } of left) {
       const entry = this.#takeUp(id);
       if (entry !== undefined) settled.push({ id, intent, outcome: await this.drive(entry, false) });
     }
@@ -218,11 +223,16 @@ export class Client {
     this.#driven.delete(entry.id);
   }
 
+  /** Nothing was sent for it yet, and `resume` does. For `Combos`. */
+  leaveOpen(entry: Entry): void {
+    this.#driven.delete(entry.id);
+    this.#left.set(entry.id, entry);
+  }
+
   /** Works on an entry that is kept, to its outcome. Whatever goes wrong, it can be resumed. */
   async drive(entry: Entry, isNew: boolean): Promise<Outcome> {
     let outcome: Outcome | undefined;
     try {
-      await this.#askTheTime();
       outcome = await new Drive(this.#tools, entry, isNew).run();
       return outcome;
     } finally {
@@ -268,7 +278,7 @@ export class Client {
     }
     this.#lastMadeAt = now;
     this.#driven.set(key, intent);
-    const horizon = now + this.#tools.times.attempt + SLACK + HORIZON;
+    const horizon = this.#tools.clock.isKnown ? now + this.#tools.times.attempt + SLACK + HORIZON : NEVER_SENT;
     const entry: Entry = { id: key, key, minted: own === undefined, intent, madeAt: now, horizon };
     if (this.#options.giveUpMs !== undefined) entry.giveUpAt = now + this.#options.giveUpMs;
     return { entry, isNew: true };
@@ -283,11 +293,17 @@ export class Client {
     return entry;
   }
 
-  /** Learns the server's time, which keys and deadlines are made from, unless an answer told it before. */
-  async #askTheTime(): Promise<void> {
-    if (this.#tools.clock.isKnown) return;
-    // Without an answer this machine's own clock has to do.
-    await this.#tools.exchange.hear({ method: 'GET', path: '/healthz', anonymous: true });
+  /**
+   * Learns the server's time, which keys and deadlines are made from, unless an answer told it before. Tells why not, if
+   * it cannot be learnt.
+   */
+  async #learnTheTime(): Promise<string | undefined> {
+    const { clock, exchange } = this.#tools;
+    if (clock.isKnown) return undefined;
+    const heard = await exchange.hear({ method: 'GET', path: '/healthz', anonymous: true });
+    if (heard.is === 'not_sent' || heard.is === 'lost') return heard.why;
+    if (!clock.isKnown) clock.sawNone();
+    return undefined;
   }
 
   /** Gets a pass for a room whose gifts need one. */
@@ -296,6 +312,7 @@ export class Client {
     const heard = await this.#tools.exchange.hear({ method: 'POST', path });
     const pass = heard.is === 'json' ? (heard.json as { pass?: unknown } | null)?.pass : undefined;
     if (typeof pass !== 'string') return false;
+    if (this.#passes.size >= PASSES_MAX) this.#passes.clear();
     this.#passes.set(room, pass);
     return true;
   }
@@ -324,6 +341,8 @@ export class Client {
   }
 }
 
+/** Rooms whose pass is kept; a lost one is fetched again. */
+const PASSES_MAX = 1_000;
 /** A clock that goes back further than this was wrong before. */
 const CLOCK_BACK_MS = 1_000;
 

@@ -133,7 +133,7 @@ export class Combos {
       // What is sent has to be what is kept.
       if (combo.isStale) await this.client.keep(entry);
     } catch (error) {
-      this.client.leave(entry);
+      this.client.leaveOpen(entry);
       return { outcome: 'pending', id: entry.id, why: String(error) };
     }
     return (await this.client.drive(entry, true)) as Outcome<GiftReceipt>;

@@ -9,7 +9,7 @@ import { Backoff } from './backoff.js';
 import { type ServerClock, SLACK } from './clock.js';
 import { type Attempt, type Exchange, type Receipt, isToldBy } from './exchange.js';
 import { mint } from './key.js';
-import type { Entry, Outbox } from './outbox.js';
+import { type Entry, NEVER_SENT, type Outbox } from './outbox.js';
 import type { Problem } from './problem.js';
 
 /** What came of an entry. Only `pending` leaves it open whether money moved. */
@@ -28,6 +28,7 @@ export interface Tools {
   readonly clock: ServerClock;
   readonly outbox: Outbox;
   readonly times: Times;
+  learnTheTime(): Promise<string | undefined>;
   passOf(room: string): string | undefined;
   fetchPass(room: string): Promise<boolean>;
 }
@@ -70,7 +71,7 @@ export class Drive {
     isNew: boolean,
   ) {
     this.#isKept = isNew;
-    this.#doubt = isNew ? undefined : entry.horizon;
+    this.#doubt = isNew || entry.horizon === NEVER_SENT ? undefined : entry.horizon;
     this.#doubtBefore = this.#doubt;
     this.#ends = performance.now() + tools.times.patience;
     this.#backoff = this.#fresh();
@@ -102,6 +103,13 @@ export class Drive {
 
   async #reach(): Promise<Outcome> {
     for (;;) {
+      const unknown = await this.tools.learnTheTime();
+      if (unknown !== undefined) {
+        this.#why = unknown;
+        await this.#sleep(this.#backoff.wait());
+        continue;
+      }
+      if (this.entry.horizon === NEVER_SENT) await this.#keep(this.#dated());
       const found = await this.#lookOnce();
       if (found !== undefined) return applied(found);
       if (this.entry.giveUpAt !== undefined && this.tools.clock.now() > this.entry.giveUpAt) {
@@ -135,6 +143,23 @@ export class Drive {
       }
       await this.#sleep(this.#backoff.wait(wait));
     }
+  }
+
+  /**
+   * The server's times in the place of this machine's. A key that is off is made again: the server would refuse one from
+   * the future, or from before all history, and nothing was ever sent under it.
+   */
+  #dated(): Partial<Entry> {
+    const { clock, times } = this.tools;
+    const { key, minted, giveUpAt } = this.entry;
+    const madeAt = madeAtOf(this.entry, clock);
+    const dated: Partial<Entry> = {
+      madeAt,
+      key: minted && clock.off !== 0 ? mint(madeAt) : key,
+      horizon: clock.now() + times.attempt + SLACK + HORIZON,
+    };
+    if (giveUpAt !== undefined) dated.giveUpAt = Math.round(giveUpAt + clock.ahead);
+    return dated;
   }
 
   /** One attempt, with its deadline. What is unknown of it is in doubt until then. */
@@ -194,12 +219,16 @@ export class Drive {
     return receipt === undefined ? failure : applied(receipt);
   }
 
-  /** A receipt that is there already; nothing is waited for. */
+  /** A receipt that is there already. Nothing is waited for, unless the server asks to be left in peace for a while. */
   async #lookOnce(): Promise<Receipt | undefined> {
     if (this.#doubt === undefined) return undefined;
     const look = await this.tools.exchange.look(this.entry, this.#doubt);
     if (look.is === 'found') return this.#ours(look.receipt);
     if (look.is === 'nothing' && look.final) this.#doubt = undefined;
+    if (look.is === 'unclear' && look.retryAfter !== undefined) {
+      this.#why = look.why;
+      await this.#sleep(this.#backoff.wait(look.retryAfter));
+    }
     return undefined;
   }
 
@@ -268,6 +297,11 @@ export class Drive {
   #fresh(): Backoff {
     return new Backoff(this.tools.times.backoffMin, this.tools.times.backoffMax);
   }
+}
+
+/** When it was asked for, by the server's clock. */
+export function madeAtOf(entry: Entry, clock: ServerClock): number {
+  return entry.horizon === NEVER_SENT ? Math.max(0, Math.round(entry.madeAt + clock.off)) : entry.madeAt;
 }
 
 function applied(receipt: Receipt): Outcome {

@@ -163,7 +163,7 @@ export class Exchange {
     if (date !== null) this.clock.sawDate(date);
     const seconds = Number(answer.headers.get('retry-after') ?? Number.NaN);
     const isProblem = answer.headers.get('content-type')?.startsWith('application/problem+json') === true;
-    const text = await answer.text();
+    const text = await textOf(answer);
     let json: unknown;
     try {
       json = JSON.parse(text);
@@ -178,6 +178,26 @@ export class Exchange {
   }
 }
 
+/** All of a body, if it has an end. */
+async function textOf(answer: Response): Promise<string> {
+  const reader = answer.body?.getReader();
+  if (reader === undefined) return '';
+  const decoder = new TextDecoder();
+  let [text, bytes] = ['', 0];
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return text + decoder.decode();
+    text += decoder.decode(value, { stream: true });
+    bytes += value.length;
+    if (bytes > ANSWER_BYTES_MAX) {
+      await reader.cancel();
+      throw new Error('the answer has no end');
+    }
+  }
+}
+
+/** Larger answers are none of ours. */
+const ANSWER_BYTES_MAX = 16 << 20;
 /** Browsers allow 64 KiB of such requests at a time. */
 const KEEPALIVE_BYTES_MAX = 8_192;
 
@@ -221,17 +241,23 @@ function lookupOf({ intent, key }: Entry, finalAfter: number): string {
 }
 
 function applied(intent: Intent, json: unknown): Attempt {
-  if (intent.kind !== 'transfer') return ofReceipt(json);
+  if (intent.kind !== 'transfer') return ofReceipt(intent, json);
   const result = (json as Partial<Schemas['TransferResults']> | null)?.results?.[0];
   if (result === undefined) return { is: 'unknown', why: 'the batch was answered without a result' };
-  if (result.outcome === 'applied') return ofReceipt(result);
+  if (result.outcome === 'applied') return ofReceipt(intent, result);
   const problem = 'error' in result ? asProblem(result.error) : undefined;
   return problem === undefined ? { is: 'unknown', why: 'the result does not fit' } : refused(problem, undefined);
 }
 
-function ofReceipt(json: unknown): Attempt {
-  return isReceipt(json) ? { is: 'applied', receipt: json } : { is: 'unknown', why: 'the receipt does not fit' };
+/** The receipt of something else says nothing about what was asked for. */
+function ofReceipt(intent: Intent, json: unknown): Attempt {
+  return isReceipt(json) && MEMBER[intent.kind] in json
+    ? { is: 'applied', receipt: json }
+    : { is: 'unknown', why: 'the receipt does not fit' };
 }
+
+/** What only the receipt of this kind has. */
+const MEMBER = { gift: 'gift_id', recharge: 'amount', transfer: 'debits' } as const;
 
 function isReceipt(json: unknown): json is Receipt {
   const receipt = json as Partial<Receipt> | null;

@@ -1,7 +1,9 @@
 // An outbox in a file, for Node.
 
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { type FileHandle, open, rename } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { dirname, resolve } from 'node:path';
 
 import { type Entry, type Outbox, OutboxError, checkRoom, inOrder } from './outbox.js';
@@ -21,7 +23,7 @@ const inUse = new Set<string>();
 
 /**
  * A line of JSON for each entry kept or removed, synced before a request may be sent. Entries that come in at the same
- * time share a sync. A lock file with the process's id keeps a second process of this machine out.
+ * time share a sync. A lock file that names its process keeps a second one out.
  */
 export class FileOutbox implements Outbox {
   readonly #entries = new Map<string, Entry>();
@@ -80,25 +82,27 @@ export class FileOutbox implements Outbox {
 
   async #read(): Promise<void> {
     const bytes = await this.file.readFile();
-    // A line without its end was being written in a crash; nothing was sent for it.
-    const whole = bytes.lastIndexOf(0x0a) + 1;
-    const lines = bytes.subarray(0, whole).toString('utf8').split('\n').slice(0, -1);
     let account: string | undefined;
-    for (const [place, text] of lines.entries()) {
-      let line: Line;
-      try {
-        line = JSON.parse(text) as Line;
-      } catch (error) {
-        throw new OutboxError(`the outbox is damaged in line ${place + 1}: ${String(error)}`);
+    let [whole, damage] = [0, undefined as OutboxError | undefined];
+    for (let begin = 0, end = 0; (end = bytes.indexOf(0x0a, begin)) >= 0; begin = end + 1) {
+      const line = lineIn(bytes.subarray(begin, end).toString('utf8'));
+      if (line === undefined) {
+        // A crash may leave a hole in what was not synced, and the end of a line behind it.
+        damage ??= new OutboxError(`the outbox is damaged in line ${this.#lines + 1}`);
+        continue;
       }
+      // What stands before a whole line was written earlier.
+      if (damage !== undefined) throw damage;
       if ('put' in line) this.#entries.set(line.put.id, line.put);
       else if ('account' in line) account = line.account;
       else this.#entries.delete(line.remove);
+      this.#lines += 1;
+      whole = end + 1;
     }
     if (account !== undefined && account !== this.account) {
       throw new OutboxError(`the outbox is of account \`${account}\`, whose gifts another one would pay again`);
     }
-    this.#lines = lines.length;
+    // A line without its end, or with a hole in it, was being written in a crash; nothing was sent for it.
     await this.file.truncate(whole);
     if (account === undefined) await this.file.appendFile(lineOf({ account: this.account }));
     await this.file.sync();
@@ -149,6 +153,15 @@ export class FileOutbox implements Outbox {
   }
 }
 
+function lineIn(text: string): Line | undefined {
+  try {
+    const line = JSON.parse(text) as Line | null;
+    return typeof line === 'object' && line !== null ? line : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 function lineOf(line: Line): string {
   return JSON.stringify(line) + '\n';
 }
@@ -160,18 +173,38 @@ async function syncFolder(path: string): Promise<void> {
   await folder.close();
 }
 
+/** Who has a lock: which process of which machine, and when it began where the system tells that. */
+interface Holder {
+  pid: number;
+  host: string;
+  started?: string;
+}
+
+/**
+ * Takes the lock of a file. A lock file has its content from its first moment on: it is written beside, and linked. What a
+ * process of this machine has left behind when it was killed is moved away, and put back if it was another one by then.
+ */
 function lock(path: string): void {
   if (inUse.has(path)) throw new OutboxError('the outbox is in use by this process');
+  const name = `${path}.lock`;
+  const mine = `${name}.${process.pid}-${randomUUID()}`;
+  const gone = `${mine}-gone`;
+  writeFileSync(mine, JSON.stringify(holder(process.pid)));
   try {
-    writeFileSync(`${path}.lock`, String(process.pid), { flag: 'wx' });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    const pid = Number(readFileSync(`${path}.lock`, 'utf8'));
-    // A process that was killed leaves its lock behind, and its number may be ours by now.
-    if (pid > 0 && pid !== process.pid && isAlive(pid)) {
-      throw new OutboxError(`the outbox is in use by process ${pid}`);
+    if (!isLinked(mine, name)) {
+      const text = textOf(name);
+      const other = text === undefined ? undefined : holderOf(text);
+      if (other !== undefined) throw new OutboxError(`the outbox is in use by ${other}`);
+      if (text !== undefined && isMoved(name, gone) && textOf(gone) !== text) {
+        // Somebody else was quicker to see that its holder was gone.
+        isLinked(gone, name);
+        throw new OutboxError('the outbox is being opened by another process');
+      }
+      if (!isLinked(mine, name)) throw new OutboxError('the outbox is being opened by another process');
     }
-    writeFileSync(`${path}.lock`, String(process.pid));
+  } finally {
+    rmSync(mine, { force: true });
+    rmSync(gone, { force: true });
   }
   inUse.add(path);
 }
@@ -179,6 +212,68 @@ function lock(path: string): void {
 function unlock(path: string): void {
   inUse.delete(path);
   rmSync(`${path}.lock`, { force: true });
+}
+
+/** Whether the file has got another name, which nothing had. */
+function isLinked(file: string, name: string): boolean {
+  return succeeds(() => linkSync(file, name), 'EEXIST');
+}
+
+function isMoved(from: string, to: string): boolean {
+  return succeeds(() => renameSync(from, to), 'ENOENT');
+}
+
+function succeeds(act: () => void, unless: string): boolean {
+  try {
+    act();
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === unless) return false;
+    throw error;
+  }
+}
+
+function textOf(file: string): string | undefined {
+  let text: string | undefined;
+  succeeds(() => (text = readFileSync(file, 'utf8')), 'ENOENT');
+  return text;
+}
+
+function holder(pid: number): Holder {
+  const started = startOf(pid);
+  return started === undefined ? { pid, host: hostname() } : { pid, host: hostname(), started };
+}
+
+/** Whom a lock still belongs to, in words, if it does. */
+function holderOf(text: string): string | undefined {
+  const { pid, host, started } = read(text);
+  if (host !== undefined && host !== hostname()) {
+    // Nobody here can tell whether that one lives.
+    return `process ${pid} of ${host}; if that is gone for good, remove the lock file`;
+  }
+  const isSame = started === undefined || started === startOf(pid);
+  if (pid === process.pid) return isSame && started !== undefined ? 'another thread of this process' : undefined;
+  return pid > 0 && isAlive(pid) && isSame ? `process ${pid}` : undefined;
+}
+
+/** Locks of earlier versions have a number only. */
+function read(text: string): Partial<Holder> & { pid: number } {
+  try {
+    const found = JSON.parse(text) as Holder | number;
+    return typeof found === 'number' ? { pid: found } : found;
+  } catch {
+    return { pid: 0 };
+  }
+}
+
+/** Tells a process from a later one with the same number. Only Linux has it in a file. */
+function startOf(pid: number): string | undefined {
+  try {
+    // After the name, which may have spaces and brackets in it, it is the twentieth field.
+    return readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[19];
+  } catch {
+    return undefined;
+  }
 }
 
 function isAlive(pid: number): boolean {

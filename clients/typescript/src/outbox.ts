@@ -22,9 +22,15 @@ export interface Entry {
   madeAt: number;
   /** When to stop sending it. */
   giveUpAt?: number;
-  /** No attempt that was ever sent may be decided later than this. */
+  /**
+   * No attempt that was ever sent may be decided later than this. `NEVER_SENT`: there was none, since the server's time
+   * was not known, and all times here are this machine's.
+   */
   horizon: number;
 }
+
+/** The horizon of an entry that is sent only once it has the server's times. */
+export const NEVER_SENT = 0;
 
 /** Where open entries are kept. One client at a time uses one outbox, for one account. */
 export interface Outbox {

@@ -44,7 +44,7 @@ async function open(): Promise<Page> {
     const module = '/client/index.js';
     const { BrowserOutbox, Client, Combos } = await import(module);
     const outbox = await BrowserOutbox.open('4800');
-    const client = await Client.open({ url: '', bearer: token, outbox, attemptMs: 2_000, backoffMinMs: 50 });
+    const client = await Client.open({ url: '', bearer: token, outbox, attemptMs: 30_000, backoffMinMs: 50 });
     Object.assign(globalThis, { client, combos: new Combos(client, { quietMs: 50 }) });
   }, server.token(viewer));
   return page;

@@ -8,6 +8,7 @@ import { after, test } from 'node:test';
 
 import { isToldBy } from '../src/exchange.js';
 import { Client, Combos, type Entry, type Intent, MemoryOutbox, OutboxError } from '../src/index.js';
+import { NEVER_SENT } from '../src/outbox.js';
 import { FileOutbox } from '../src/node.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'largesse-failing-'));
@@ -124,4 +125,108 @@ test('a tap that may be kept is not told as lost', async () => {
   assert.deepEqual((await Promise.all(taps)).map(({ outcome }) => outcome), ['pending', 'pending']);
   assert.deepEqual(keys, []);
   await client.close();
+});
+
+test('the very first gift has the times of the server', async () => {
+  for (const clock of [() => 1_000_000, () => 4_102_444_800_000, Date.now]) {
+    const [outbox, keys] = [new Failing(), [] as string[]];
+    outbox.removesFail = true;
+    const answer = answering(['insufficient_funds'], keys);
+    const fetch: typeof globalThis.fetch = async (url, init) => {
+      const said = await answer(url, init);
+      said.headers.set('date', new Date().toUTCString());
+      return said;
+    };
+    const client = await Client.open({ url: 'http://nowhere', bearer: 'a token', outbox, fetch, clock, giveUpMs: 60_000 });
+    // Refused, and not given up; but that cannot be kept, so that the entry can be looked at.
+    const told = await client.sendGift(gift);
+    assert.match(told.outcome === 'pending' ? told.why : told.outcome, /^refused/);
+    const [kept] = await outbox.entries();
+    assert.ok(kept !== undefined);
+    const isNow = (time: number) => Math.abs(time - Date.now()) < 30_000;
+    assert.deepEqual(keys, [kept.key]);
+    const times = [kept.madeAt, Number.parseInt(kept.key.replaceAll('-', '').slice(0, 12), 16), kept.giveUpAt! - 60_000, kept.horizon - 72_000];
+    assert.ok(times.every(isNow), JSON.stringify(kept));
+    assert.equal(kept.id === kept.key, isNow(clock()), 'a key that is right is left as it is');
+  }
+});
+
+test('nothing is sent before the time of the server is known', async () => {
+  const outbox = new MemoryOutbox();
+  const gone: typeof globalThis.fetch = () => Promise.reject(new Error('the network is gone'));
+  const first = await Client.open({ url: 'http://nowhere', bearer: 'a token', outbox, fetch: gone, patienceMs: 50 });
+  assert.equal((await first.sendGift(gift)).outcome, 'pending');
+  assert.deepEqual((await outbox.entries()).map(({ horizon }) => horizon), [NEVER_SENT]);
+  const keys: string[] = [];
+  const fetch = answering(['insufficient_funds'], keys);
+  const second = await Client.open({ url: 'http://nowhere', bearer: 'a token', outbox, fetch });
+  // Nothing was ever sent, so that nothing is in doubt and nobody has to wait.
+  assert.deepEqual((await second.resume()).map(({ outcome }) => outcome.outcome), ['refused']);
+  assert.equal(keys.length, 1);
+});
+
+/** Answers everything with this, and notes what was posted and when. */
+function saying(body: () => BodyInit, headers: Record<string, string>, status = 200): [typeof globalThis.fetch, number[]] {
+  const posts: number[] = [];
+  const fetch: typeof globalThis.fetch = async (_url, init) => {
+    if (init?.method === 'POST') posts.push(performance.now());
+    return new Response(body(), { status, headers });
+  };
+  return [fetch, posts];
+}
+
+test('the receipt of something else settles nothing, nor does an answer without an end', async () => {
+  const other = { outcome: 'applied', event_id: 'e', user_id: '7', asset: 'coin', amount: 5, balance_after: 5 };
+  const endless = () => new ReadableStream({ pull: (to) => to.enqueue(new Uint8Array(1 << 20)) }, { highWaterMark: 0 });
+  for (const body of [() => JSON.stringify(other), endless]) {
+    const [fetch, posts] = saying(body, { 'content-type': 'application/json' });
+    const outbox = new MemoryOutbox();
+      const options = { url: 'http://nowhere', bearer: 'a token', outbox, fetch, attemptMs: 60_000, patienceMs: 200 };
+    const client = await Client.open(options);
+    assert.equal((await client.sendGift(gift)).outcome, 'pending');
+    assert.deepEqual([client.leftOpen, (await outbox.entries()).length], [1, 1]);
+    assert.ok(posts.length > 0 || body === endless);
+  }
+});
+
+test('a server that wants to be left in peace is, also when it was only asked', async () => {
+  const outbox = new MemoryOutbox();
+  const intent: Intent = { kind: 'gift', room: '1', body: { gift_id: 1, count: 1, to: ['2'] } };
+  const now = Date.now();
+  await outbox.put({ id: 'a', key: 'a', minted: false, intent, madeAt: now, horizon: now + 60_000 });
+  const keys: string[] = [];
+  const answer = answering(['insufficient_funds'], keys);
+  let looks = 0;
+  const fetch: typeof globalThis.fetch = async (url, init) => {
+    if (!String(url).includes('/v1/gifts/') || (looks += 1) > 1) return answer(url, init);
+    const body = { type: 'about:blank', title: 'so', status: 429, code: 'rate_limited', detail: 'so', retryable: true };
+    return new Response(JSON.stringify(body), { status: 429, headers: { 'content-type': 'application/problem+json', 'retry-after': '1' } });
+  };
+  const client = await Client.open({ url: 'http://nowhere', bearer: 'a token', outbox, fetch });
+  const began = performance.now();
+  assert.deepEqual((await client.resume()).map(({ outcome }) => outcome.outcome), ['refused']);
+  assert.ok(performance.now() - began >= 1_000, 'it came back too soon');
+  assert.equal(keys.length, 1);
+});
+
+test('taps that are pending can be resumed', async () => {
+  class Once extends MemoryOutbox {
+    puts = 0;
+    override async put(entry: Entry): Promise<void> {
+      this.puts += 1;
+      if (this.puts === 2 || this.puts === 3) throw new OutboxError('the disk is full');
+      await super.put(entry);
+    }
+  }
+  const [outbox, keys] = [new Once(), [] as string[]];
+  const fetch = answering(['insufficient_funds'], keys);
+  const client = await Client.open({ url: 'http://nowhere', bearer: 'a token', outbox, fetch });
+  const combos = new Combos(client, { quietMs: 60_000, longestMs: 60_000 });
+  // The first is kept, the second is not, and then the outbox fails once more.
+  const tapped = [1, 2].map(() => combos.tap({ room: 1001, gift_id: 9, to: ['2001'] }));
+  combos.flush();
+  const taps = await Promise.allSettled(tapped);
+  assert.deepEqual(taps.map((it) => (it.status === 'fulfilled' ? it.value.outcome : it.status)), ['pending', 'rejected']);
+  assert.equal(client.leftOpen, 1);
+  assert.deepEqual((await client.resume()).map(({ outcome }) => outcome.outcome), ['refused']);
 });

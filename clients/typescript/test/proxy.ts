@@ -17,6 +17,7 @@ export type Fault =
   | 'internal_after'
   | 'unknown'
   | 'unknown_after'
+  | 'time_ahead'
   | 'kill'
   | 'kill_after';
 
@@ -130,6 +131,8 @@ export class Proxy {
         return written(502, 'text/html', '', '<h1>502 Bad Gateway</h1>');
       case 'internal_after':
         return problem(500, 'internal');
+      case 'time_ahead':
+        return problem(422, 'id_time_ahead', '', { retryable: false, server_time: new Date().toISOString() });
       case 'unknown':
       case 'unknown_after': {
         const finalAfter = Date.now() + UNKNOWN_MS;

@@ -32,6 +32,7 @@ pub enum Fault {
     InternalAfter,
     Unknown,
     UnknownAfter,
+    TimeAhead,
     Kill,
     KillAfter,
 }
@@ -148,6 +149,10 @@ impl Shared {
             }
             Fault::Unknown => unknown(key.as_deref()),
             Fault::UnknownAfter => self.forward(&request).await.map(|_| unknown(key.as_deref()))?,
+            Fault::TimeAhead => {
+                let more = json!({"retryable": false, "server_time": Rfc3339(SystemClock.now()).to_string()});
+                problem(422, "id_time_ahead", None, &more)
+            }
             Fault::Kill => self.kill().await,
             Fault::KillAfter => {
                 self.forward(&request).await?;
@@ -174,7 +179,8 @@ impl Shared {
             | Fault::BadGatewayAfter
             | Fault::InternalAfter
             | Fault::Unknown
-            | Fault::UnknownAfter => client.write_all(&answer).await,
+            | Fault::UnknownAfter
+            | Fault::TimeAhead => client.write_all(&answer).await,
         }
     }
 

@@ -66,9 +66,13 @@ pub struct Entry {
     /// When it was asked for, and when to stop trying; by the server's clock in milliseconds since 1970, as far as known.
     pub made_at: u64,
     pub give_up_at: Option<u64>,
-    /// No attempt that was ever sent may be decided later than this.
+    /// No attempt that was ever sent may be decided later than this. [`NEVER_SENT`]: there was none, since the server's
+    /// time was not known, and all times here are this machine's.
     pub horizon: u64,
 }
+
+/// The horizon of an entry that is sent only once it has the server's times.
+pub const NEVER_SENT: u64 = 0;
 
 /// What is asked for, exactly as it is sent each time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,6 +118,15 @@ impl Intent {
                 format!("/v1/gifts/{key}?sender={user}&final_after={final_after}")
             }
         }
+    }
+
+    pub(crate) fn is_of_kind(&self, receipt: &Receipt) -> bool {
+        matches!(
+            (self, receipt),
+            (Intent::Gift { .. }, Receipt::Gift(_))
+                | (Intent::Recharge { .. }, Receipt::Recharge(_))
+                | (Intent::Transfer { .. }, Receipt::Transfer(_))
+        )
     }
 
     /// Whether a receipt found under the key is of this, and not of something else that used the same key. Names of

@@ -72,8 +72,8 @@ impl CqlStore {
         self.all(writes).await?;
         self.write_checkpoint(&batch.checkpoint).await?;
         let rows = batch.balances.len() + batch.sent.len() + received.len() + 1;
-        metrics::counter!("store_rows_written_total").increment(rows as u64);
-        metrics::histogram!("store_write_seconds").record(started.elapsed().as_secs_f64());
+        metrics::counter!("largesse_store_rows_written_total").increment(rows as u64);
+        metrics::histogram!("largesse_store_write_seconds").record(started.elapsed().as_secs_f64());
         Ok(())
     }
 
