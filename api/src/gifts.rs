@@ -74,7 +74,9 @@ pub(crate) struct GiftBody<'a> {
         (status = 200, description = "The receipt.", body = receipts::GiftReceipt, headers(
             ("Idempotency-Replayed" = inline(schemas::True), description = "Only where it is the receipt of an earlier attempt."),
         ), links(
-            ("receipt" = (operation_id = "findEvent", parameters(("event_id" = "$response.body#/event_id")))),
+            ("receipt" = (operation_id = "findEvent", parameters(
+                ("event_id" = "$response.body#/event_id"), ("sender" = "$request.body#/sender")
+            ))),
             ("ownBalances" = (operation_id = "ownBalances", parameters(
                 ("after" = "{$response.body#/position/shard}:{$response.body#/position/seq}")
             ))),

@@ -124,7 +124,16 @@ pub(crate) struct HistoryPage<'a> {
     get, path = "/v1/me/history", operation_id = "ownHistory", tag = "money", params(HistoryParams),
     responses(
         (status = 200, description = "A page, newest first.", body = HistoryPage, links(
+            // A cursor belongs to its list: another side refuses it, other filters go on in another list.
             ("nextPage" = (operation_id = "ownHistory", parameters(
+                ("side" = "$request.query.side"),
+                ("kind" = "$request.query.kind"),
+                ("asset" = "$request.query.asset"),
+                ("room" = "$request.query.room"),
+                ("peer" = "$request.query.peer"),
+                ("since" = "$request.query.since"),
+                ("until" = "$request.query.until"),
+                ("limit" = "$request.query.limit"),
                 ("cursor" = "$response.body#/cursor")
             ))),
         )),
@@ -147,7 +156,16 @@ pub async fn own(
     responses(
         (status = 200, description = "A page, newest first.", body = HistoryPage, links(
             ("nextPage" = (operation_id = "historyOfUser", parameters(
-                ("user" = "$request.path.user"), ("cursor" = "$response.body#/cursor")
+                ("user" = "$request.path.user"),
+                ("side" = "$request.query.side"),
+                ("kind" = "$request.query.kind"),
+                ("asset" = "$request.query.asset"),
+                ("room" = "$request.query.room"),
+                ("peer" = "$request.query.peer"),
+                ("since" = "$request.query.since"),
+                ("until" = "$request.query.until"),
+                ("limit" = "$request.query.limit"),
+                ("cursor" = "$response.body#/cursor")
             ))),
         )),
         HistoryErrors
