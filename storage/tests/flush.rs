@@ -21,6 +21,7 @@ use largesse_engine::wallet::command::RechargeSaid;
 use largesse_engine::wallet::event::{Channel, Recharged, WalletEvent};
 use largesse_engine::wallet::rows::WalletRows;
 use largesse_storage::log::memory::MemoryLogs;
+use largesse_storage::mirror::{Mirror, MirrorOptions, Topology};
 use largesse_storage::store::memory::MemoryStore;
 
 const SHARD: ShardId = ShardId::wallet(0);
@@ -414,4 +415,13 @@ async fn the_log_is_kept_until_the_store_cannot_forget_any_more() {
     flusher.confirm(flusher.written()).await.unwrap();
     world.append(1);
     assert_eq!(world.first_kept().await, flusher.written().keep_from);
+}
+
+#[tokio::test]
+async fn a_mirror_over_it_makes_no_store_more_trustworthy() {
+    let nowhere = Topology::Single { node: "127.0.0.1:1".into(), database: 0 };
+    let options = MirrorOptions { topology: nowhere, ..MirrorOptions::default() };
+    let mirror = Mirror::start(options, Arc::new(Forgets::default()), LedgerShape::new(1), Vec::new()).unwrap();
+    assert_eq!(mirror.store().forgets_for(), Duration::from_secs(1));
+    mirror.stop().await;
 }

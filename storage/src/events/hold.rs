@@ -236,6 +236,7 @@ mod tests {
 
     struct Cut(ShardId, Arc<Cuts>);
 
+    /// Near their limit, and able to take more.
     struct CutLogs(Arc<Cuts>);
 
     impl Logs for CutLogs {
@@ -244,11 +245,11 @@ mod tests {
         }
 
         fn room(&self) -> LogRoom {
-            LogRoom { bytes_used: self.0.used.load(Ordering::Relaxed), bytes_max: 100, is_tight: false }
+            LogRoom { bytes_used: self.0.used.load(Ordering::Relaxed), bytes_max: 100, is_tight: true }
         }
 
         fn is_tight(&self) -> bool {
-            false
+            true
         }
 
         fn is_full(&self) -> bool {
@@ -330,6 +331,12 @@ mod tests {
         fn cut(&self, shard: ShardId) -> u64 {
             self.cuts.cuts.lock().unwrap().get(&shard).map_or(0, |position| position.get())
         }
+    }
+
+    #[test]
+    fn relays_are_let_in_where_the_log_beneath_lets_them_in() {
+        let logs = World::new().logs;
+        assert!(logs.is_tight() && !logs.is_full());
     }
 
     #[test]
