@@ -60,12 +60,16 @@ impl HeldStore {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, batch: &FlushBatch) {
-        let rows = replay::rows(batch);
+    fn wants_more(&self) -> bool {
+        self.lock().as_ref().is_some_and(|kept| kept.rows < ROWS_MAX)
+    }
+
+    /// It has taken so many rows; with a copy of them where one is wanted.
+    fn note(&self, rows: u64, copy: Option<FlushBatch>) {
         self.rows.fetch_add(rows, Ordering::Relaxed);
-        if let Some(kept) = self.lock().as_mut().filter(|kept| kept.rows < ROWS_MAX) {
+        if let (Some(kept), Some(copy)) = (self.lock().as_mut(), copy) {
             kept.rows += rows;
-            kept.batches.push(batch.clone());
+            kept.batches.push(copy);
         }
     }
 
@@ -104,8 +108,12 @@ impl Store for HeldStore {
 
     fn write(&self, batch: FlushBatch) -> BoxFuture<'_, Result<(), StoreError>> {
         if *self.holding.borrow() == Holding::No {
-            self.note(&batch);
-            return self.store.write(batch);
+            let (rows, copy) = (replay::rows(&batch), self.wants_more().then(|| batch.clone()));
+            return Box::pin(async move {
+                self.store.write(batch).await?;
+                self.note(rows, copy);
+                Ok(())
+            });
         }
         let mut holding = self.holding.subscribe();
         Box::pin(async move {

@@ -91,7 +91,7 @@ pub struct Engine {
     #[arg(long, value_name = "NODES", value_delimiter = ',', default_value = "127.0.0.1:19042")]
     nodes: Vec<String>,
     /// Copies of each record in Kafka and of each row in the database.
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=9))]
     replication: u16,
     /// Where the ledger is made and kept [default: a folder that is deleted afterwards].
     #[arg(long, value_name = "DIR")]
