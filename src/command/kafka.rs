@@ -23,7 +23,13 @@ impl Kafka {
     /// `None` when the logs are in the data folder.
     pub fn topics(&self, config: &Config) -> Result<Option<(KafkaOptions, LedgerName)>, Failure> {
         if self.brokers.is_empty() && config.log.kind == LogKind::Embedded {
-            return Ok(None);
+            return match &self.ledger {
+                None => Ok(None),
+                Some(ledger) => {
+                    Err(Failure::usage(format_args!("--ledger {ledger} is one in Kafka, but the log is in a folder"))
+                        .help("name brokers with --kafka, or a configuration whose log is in Kafka with --config"))
+                }
+            };
         }
         let ledger = match &self.ledger {
             Some(ledger) => ledger.clone(),

@@ -171,6 +171,12 @@ fn wrong_arguments_and_absent_servers_have_their_exit_codes() {
         assert!(said.contains(word), "{line}: {said}");
         assert!(output.stdout.is_empty(), "{line}: words are no data");
     }
+    for command in ["audit", "log inspect", "account explain 3001"] {
+        let lost = run(data, &format!("{command} --ledger shadow --profile dev"));
+        let said = String::from_utf8_lossy(&lost.stderr).into_owned();
+        assert_eq!(lost.status.code(), Some(2), "{command}: {said}");
+        assert!(said.contains("--ledger shadow") && said.contains("name brokers with --kafka"), "{command}: {said}");
+    }
 }
 
 #[test]
