@@ -1,5 +1,7 @@
 //! `largesse account explain`: what a user has by log, actor, store and mirror, and where they part.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use largesse_config::StoreKind;
 use largesse_engine::audit::account::{AccountLog, Claim, Parting};
@@ -181,6 +183,7 @@ async fn explain(
             }
         };
         let upto = told.seq.unwrap_or_default();
+        let named: BTreeSet<AssetId> = told.balances.iter().map(|(asset, ..)| *asset).collect();
         for (asset, amount, seq) in told.balances {
             // A row may be newer than what was read of the position before it.
             claims.push(Claim { asset, amount, seq, upto: upto.max(seq.unwrap_or_default()) });
@@ -188,12 +191,7 @@ async fn explain(
         }
         // Whoever has everything and does not name an account says that it is empty. Of the mirror it says nothing.
         if side != "mirror" {
-            for &asset in opened
-                .names
-                .keys()
-                .filter(|&&asset| !claims.iter().zip(&by).any(|(claim, of)| *of == side && claim.asset == asset))
-                .collect::<Vec<_>>()
-            {
+            for &asset in opened.names.keys().filter(|asset| !named.contains(asset)) {
                 claims.push(Claim { asset, amount: Amount::ZERO, seq: None, upto });
                 by.push(side);
             }
