@@ -29,12 +29,14 @@ struct World {
 impl World {
     /// `None` only when somebody said that servers shall be left out.
     fn new() -> Option<World> {
-        if std::env::var("LARGESSE_TEST_SERVICES").is_ok_and(|value| value == "off") {
-            eprintln!("left out: LARGESSE_TEST_SERVICES=off");
+        if !setup::has_servers() {
             return None;
         }
-        let brokers = std::env::var("LARGESSE_TEST_KAFKA").unwrap_or_else(|_| "127.0.0.1:19092".into());
-        Some(World { brokers, ledger: format!("e{:x}", rand::random::<u64>()), scratch: Scratch::new() })
+        Some(World {
+            brokers: setup::kafka(),
+            ledger: format!("e{:x}", rand::random::<u64>()),
+            scratch: Scratch::new(),
+        })
     }
 
     fn launch(&self, more: &str) -> Launch {

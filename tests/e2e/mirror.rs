@@ -25,8 +25,7 @@ struct Redis {
 impl Redis {
     /// `None` when somebody said that servers shall be left out.
     async fn start() -> Option<Redis> {
-        if std::env::var("LARGESSE_TEST_SERVICES").is_ok_and(|value| value == "off") {
-            eprintln!("left out: LARGESSE_TEST_SERVICES=off");
+        if !setup::has_servers() {
             return None;
         }
         let dir = tempfile::tempdir().unwrap();

@@ -86,9 +86,10 @@ async fn survives(kafka: &Own, proxy: &Proxy, harm: Harm, dice: &mut Dice) {
     stage.ends_well(&probes).await;
 }
 
+const HARMS: [Harm; 4] = [Harm::Frozen, Harm::Killed, Harm::Cut(Way::Broken), Harm::Cut(Way::Silent)];
+
 /// One broker for all, one after the other: it takes a while to start.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_can_become_of_a_broker() {
+async fn survives_all(harms: impl FnOnce(&mut Dice) -> Vec<Harm>) {
     if !setup::has_servers() {
         return;
     }
@@ -96,23 +97,18 @@ async fn what_can_become_of_a_broker() {
     let proxy = Proxy::new().await;
     let kafka = Own::kafka(1, Some(proxy.port)).await;
     proxy.leads_to(kafka.port);
-    for harm in [Harm::Frozen, Harm::Killed, Harm::Cut(Way::Broken), Harm::Cut(Way::Silent)] {
+    for harm in harms(&mut dice) {
         survives(&kafka, &proxy, harm, &mut dice).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_become_of_a_broker() {
+    survives_all(|_| HARMS.into()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes; `./test --long` runs it"]
 async fn what_can_become_of_a_broker_again_and_again() {
-    if !setup::has_servers() {
-        return;
-    }
-    let mut dice = Dice::seeded();
-    let proxy = Proxy::new().await;
-    let kafka = Own::kafka(1, Some(proxy.port)).await;
-    proxy.leads_to(kafka.port);
-    for _ in 0..20 {
-        let harm = *dice.pick(&[Harm::Frozen, Harm::Killed, Harm::Cut(Way::Broken), Harm::Cut(Way::Silent)]);
-        survives(&kafka, &proxy, harm, &mut dice).await;
-    }
+    survives_all(|dice| (0..20).map(|_| *dice.pick(&HARMS)).collect()).await;
 }
