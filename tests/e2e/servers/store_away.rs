@@ -142,7 +142,7 @@ async fn is_patient(proxy: &Proxy, dice: &mut Dice) {
     let (client, mut probes) = (stage.server.client.clone(), Probes::default());
     client.recharge(PROBER, 1_000_000, "first").await.ok();
     proxy.set(Way::Slow(Duration::from_millis(100)));
-    for _ in 0..10 {
+    for _ in 0..40 {
         let told = probes.fresh_gift(&client, PROBER).await;
         assert_eq!(told.answer.status, StatusCode::OK, "{}", told.answer.body);
     }
