@@ -83,11 +83,13 @@ impl Drop for Permit {
 #[derive(Debug)]
 pub struct Reply<O> {
     sender: oneshot::Sender<Vec<O>>,
-    _permit: Permit,
+    permit: Permit,
 }
 
 impl<O> Reply<O> {
     pub fn send(self, outcomes: Vec<O>) {
+        // First, so that whoever has an answer also has room for its next command.
+        drop(self.permit);
         // A caller that went away is no longer interested, and finds its receipt by its id.
         let _gone = self.sender.send(outcomes);
     }
@@ -140,7 +142,7 @@ impl<M: Machine> Door<M> {
         };
         let permit = permits.take(commands.len()).ok_or(overloaded)?;
         let (sender, receiver) = oneshot::channel();
-        let reply = Reply { sender, _permit: permit };
+        let reply = Reply { sender, permit };
         let actor = self.actor();
         let actor = actor.as_ref().ok_or(CallError::ShardUnavailable)?;
         actor.send(ShardMsg::Commands(reply, commands)).map_err(|_| CallError::ShardUnavailable)?;
@@ -197,6 +199,9 @@ impl<M: Machine> Door<M> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+    use std::pin::Pin;
+
     use ractor::{Actor, ActorProcessingErr, ActorRef};
 
     use super::*;
@@ -278,6 +283,33 @@ mod tests {
             Some(user.get())
         };
         assert_eq!(taken.iter().map(user).collect::<Vec<_>>(), [1, 2, 3, 4].map(Some));
+    }
+
+    /// Looks, at the moment an answer is there, at how much room the door has.
+    struct Watcher {
+        permits: Arc<Permits>,
+        seen: AtomicUsize,
+    }
+
+    impl std::task::Wake for Watcher {
+        fn wake(self: Arc<Self>) {
+            self.seen.store(self.permits.used(), Ordering::Release);
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_has_an_answer_has_room_for_the_next_command() {
+        let (door, shard) = sleeping().await;
+        let mut answer = door.enter(Lane::Caller, vec![question(1)]).unwrap();
+        let watcher = Arc::new(Watcher { permits: Arc::clone(&door.permits), seen: AtomicUsize::new(usize::MAX) });
+        let waker = std::task::Waker::from(Arc::clone(&watcher));
+        let mut context = std::task::Context::from_waker(&waker);
+        assert!(Pin::new(&mut answer).poll(&mut context).is_pending());
+        let mut taken = Vec::new();
+        shard.inbox.take(&mut taken);
+        let Some(ShardMsg::Commands(reply, _)) = taken.pop() else { panic!("a batch was sent") };
+        reply.send(Vec::new());
+        assert_eq!(watcher.seen.load(Ordering::Acquire), 0, "as seen by the one who is woken");
     }
 
     #[test]
