@@ -109,7 +109,7 @@ async fn too_much_at_once_is_told_before_anything_is_decided() {
             break;
         }
     }
-    assert!(applied > 0 && !turned_away.is_empty(), "{applied} and {}: {:?}", turned_away.len(), turned_away[0]);
+    assert!(applied > 0 && !turned_away.is_empty(), "{applied} and {}: {:?}", turned_away.len(), turned_away.first());
     for answer in &turned_away {
         answer.expect_problem("overloaded");
         assert!(answer.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
