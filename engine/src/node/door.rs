@@ -1,5 +1,5 @@
 //! The door of a shard: bounded, timed, honest about the unknown. Everything that enters an actor's mailbox for a caller
-//! holds permits until its answer has gone out, since the mailbox itself has no bound.
+//! holds permits until its answer goes out, since the mailbox itself has no bound.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -49,7 +49,7 @@ pub struct Permits {
     max: usize,
 }
 
-/// Given back when dropped: with the answer, or with the actor that died with it.
+/// Given back when dropped: right before the answer, or with the actor that died with it.
 #[derive(Debug)]
 pub struct Permit {
     of: Arc<Permits>,
@@ -199,9 +199,7 @@ impl<M: Machine> Door<M> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::Future;
-    use std::pin::Pin;
-
+    use futures::FutureExt;
     use ractor::{Actor, ActorProcessingErr, ActorRef};
 
     use super::*;
@@ -304,7 +302,7 @@ mod tests {
         let watcher = Arc::new(Watcher { permits: Arc::clone(&door.permits), seen: AtomicUsize::new(usize::MAX) });
         let waker = std::task::Waker::from(Arc::clone(&watcher));
         let mut context = std::task::Context::from_waker(&waker);
-        assert!(Pin::new(&mut answer).poll(&mut context).is_pending());
+        assert!(answer.poll_unpin(&mut context).is_pending());
         let mut taken = Vec::new();
         shard.inbox.take(&mut taken);
         let Some(ShardMsg::Commands(reply, _)) = taken.pop() else { panic!("a batch was sent") };
