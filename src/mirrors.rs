@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use largesse_config::{KeySource, MirrorConfig, MirrorKind};
 use largesse_engine::ledger::{LedgerName, LedgerShape};
-use largesse_engine::resolve::Room;
+use largesse_engine::room::settings::Room;
 use largesse_engine::store::Store;
 use largesse_storage::mirror::{Credentials, Mirror, MirrorOptions, Topology, Ttls};
 

@@ -20,7 +20,7 @@ use largesse_engine::flush::FlushLimits;
 use largesse_engine::ledger::{LedgerName, LedgerShape};
 use largesse_engine::log::Logs;
 use largesse_engine::node::{Node, NodeOptions, threads};
-use largesse_engine::resolve::Room;
+use largesse_engine::room::settings::Room;
 use largesse_engine::service::{Patience, Service};
 use largesse_engine::shard::ShardLimits;
 use largesse_engine::units::{NodeId, RoomId, UserId};

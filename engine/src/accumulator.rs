@@ -1,14 +1,13 @@
-//! Sums credits on their way to one destination shard until count, bytes or age says "now".
+//! Sums what is on its way to one destination shard until its weight or age says "now".
 //!
 //! It owns nothing: the sources remember what is not acknowledged and send it again, so whatever is in here may be lost.
 
-use crate::relay::CreditPart;
-use crate::units::{Amount, Time};
-use crate::wallet::outbox::merged;
+use crate::relay::RelayPart;
+use crate::units::Time;
 
 #[derive(Clone, Copy, Debug)]
 pub struct AccumulatorLimits {
-    /// Accounts in one batch. One event must hold them all.
+    /// Accounts in one batch, or as much as that many in gifts. One event must hold them all.
     pub credits_max: usize,
     /// Longest that a part waits for company.
     pub age_millis: u64,
@@ -39,14 +38,15 @@ impl CloseReason {
 #[derive(Debug)]
 pub struct Accumulator {
     limits: AccumulatorLimits,
-    parts: Vec<CreditPart>,
-    credits: usize,
+    parts: Vec<RelayPart>,
+    /// Of all parts.
+    weight: usize,
     opened: Time,
 }
 
 impl Accumulator {
     pub fn new(limits: AccumulatorLimits) -> Accumulator {
-        Accumulator { limits, parts: Vec::new(), credits: 0, opened: Time::ZERO }
+        Accumulator { limits, parts: Vec::new(), weight: 0, opened: Time::ZERO }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -56,19 +56,19 @@ impl Accumulator {
     /// Takes a part in. One that does not go on where the gathered ones of its source end is left to its source, which
     /// sends it again. What goes on there waits for a later batch when this one is full: a source has few parts under
     /// way, and left to it they would go one at a time, each after it had been silent for a while.
-    pub fn push(&mut self, part: CreditPart, now: Time) {
+    pub fn push(&mut self, part: RelayPart, now: Time) {
         if self.parts.is_empty() {
             self.opened = now;
         }
         match self.parts.iter_mut().rev().find(|gathered| gathered.source == part.source) {
             Some(gathered) if gathered.up_to != part.after => {}
-            Some(gathered) if self.credits < self.limits.credits_max => {
-                self.credits -= gathered.credits.len();
-                merge(gathered, part);
-                self.credits += gathered.credits.len();
+            Some(gathered) if self.weight < self.limits.credits_max => {
+                self.weight -= gathered.weight();
+                gathered.merge(part);
+                self.weight += gathered.weight();
             }
             Some(_) | None => {
-                self.credits += part.credits.len();
+                self.weight += part.weight();
                 self.parts.push(part);
             }
         }
@@ -78,7 +78,7 @@ impl Accumulator {
     pub fn is_due(&self, now: Time) -> Option<CloseReason> {
         if self.parts.is_empty() {
             None
-        } else if self.credits >= self.limits.credits_max {
+        } else if self.weight >= self.limits.credits_max {
             Some(CloseReason::Count)
         } else if now < self.opened || self.opened.plus_millis(self.limits.age_millis) <= now {
             // Opened in the future: by a clock that has been set back since.
@@ -89,54 +89,46 @@ impl Accumulator {
     }
 
     /// The next batch: whole parts up to the limit, at least one, and at most one of each source.
-    pub fn take(&mut self) -> Vec<CreditPart> {
-        let (mut batch, mut rest): (Vec<CreditPart>, Vec<CreditPart>) = (Vec::new(), Vec::new());
-        let (mut credits, mut is_full) = (0, false);
+    pub fn take(&mut self) -> Vec<RelayPart> {
+        let (mut batch, mut rest): (Vec<RelayPart>, Vec<RelayPart>) = (Vec::new(), Vec::new());
+        let (mut weight, mut is_full) = (0, false);
         for part in self.parts.drain(..) {
             if batch.iter().any(|taken| taken.source == part.source) {
                 rest.push(part);
                 continue;
             }
-            is_full |= !batch.is_empty() && credits + part.credits.len() > self.limits.credits_max;
+            is_full |= !batch.is_empty() && weight + part.weight() > self.limits.credits_max;
             if is_full {
                 rest.push(part);
             } else {
-                credits += part.credits.len();
+                weight += part.weight();
                 batch.push(part);
             }
         }
-        self.credits = rest.iter().map(|part| part.credits.len()).sum();
+        self.weight = rest.iter().map(RelayPart::weight).sum();
         self.parts = rest;
         batch
     }
 }
 
-fn merge(gathered: &mut CreditPart, part: CreditPart) {
-    gathered.up_to = part.up_to;
-    for (asset, sum) in part.sums.iter() {
-        let total: &mut Amount = gathered.sums.entry(asset);
-        *total = total.checked_add(*sum).expect("all money there is fits an amount");
-    }
-    gathered.credits = merged(std::mem::take(&mut gathered.credits), part.credits);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::{AssetId, Seq, UserId};
+    use crate::units::{Amount, AssetId, Seq, UserId};
     use crate::wallet::event::RemoteCredit;
 
     /// One coin for each of so many users.
-    fn part(source: u16, after: u64, up_to: u64, users: u64) -> CreditPart {
+    fn part(source: u16, after: u64, up_to: u64, users: u64) -> RelayPart {
         let one = Amount::new(1).unwrap();
         let credit = |user| RemoteCredit { user: UserId(user), asset: AssetId(1), amount: one };
-        CreditPart {
+        RelayPart {
             source,
             after: Seq(after),
             up_to: Seq(up_to),
             before: [(AssetId(1), u128::from(after))].into_iter().collect(),
-            sums: [(AssetId(1), Amount::new(users).unwrap())].into_iter().collect(),
+            sums: [(AssetId(1), u128::from(users))].into_iter().collect(),
             credits: (1..=users).map(credit).collect(),
+            gifts: Vec::new(),
         }
     }
 
@@ -155,7 +147,7 @@ mod tests {
         assert_eq!(shown, [(0, Seq(0), Seq(7)), (1, Seq(0), Seq(1))]);
         let amounts: Vec<_> = batch[0].credits.iter().map(|credit| credit.amount.get()).collect();
         assert_eq!(amounts, [2, 2, 1, 1]);
-        assert_eq!(batch[0].sums.get(AssetId(1)), Amount::new(6).as_ref());
+        assert_eq!(batch[0].sums.get(AssetId(1)), Some(&6));
         assert_eq!(batch[0].before, part(0, 0, 3, 2).before, "what was sent before the first of them");
         assert!(accumulator.is_empty());
     }
@@ -188,7 +180,7 @@ mod tests {
         accumulator.push(part(1, 0, 1, 6), Time(0));
         accumulator.push(part(2, 0, 1, 4), Time(0));
         accumulator.push(part(3, 0, 1, 1), Time(0));
-        let sources = |batch: Vec<CreditPart>| batch.iter().map(|part| part.source).collect::<Vec<_>>();
+        let sources = |batch: Vec<RelayPart>| batch.iter().map(|part| part.source).collect::<Vec<_>>();
         assert_eq!(sources(accumulator.take()), [0]);
         assert_eq!(sources(accumulator.take()), [1, 2]);
         assert_eq!(sources(accumulator.take()), [3]);

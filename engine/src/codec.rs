@@ -56,7 +56,7 @@ pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, Undecodable> {
 }
 
 /// A list that is nearly always of length one, kept without an allocation.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent, bound = "T: serde::Serialize + serde::de::DeserializeOwned")]
 pub struct Few<T>(pub SmallVec<[T; 1]>);
 

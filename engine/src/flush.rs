@@ -216,8 +216,7 @@ impl<R: Rows> Flusher<R> {
             time: self.time,
             state: Vec::new(),
         };
-        let mut batch =
-            FlushBatch { shard: self.shard, balances: Vec::new(), sent: Vec::new(), received: Vec::new(), checkpoint };
+        let mut batch = FlushBatch::new(checkpoint);
         self.rows.finish(&mut batch);
         self.store.write(batch).await?;
         self.relay_position = relay_position;

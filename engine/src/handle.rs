@@ -8,9 +8,11 @@ use futures::future::BoxFuture;
 use crate::catalog::{CatalogDraft, CatalogError};
 use crate::control::keys::{KeyChange, KeyRefusal};
 use crate::ledger::LedgerShape;
-use crate::relay::{Acknowledged, CreditPart};
+use crate::relay::{Acknowledged, RelayPart};
 use crate::resolve::ControlView;
-use crate::units::{CatalogVersion, Seq, ShardId, Time};
+use crate::room::command::{RoomCommand, RoomNews, RoomOutcome};
+use crate::room::settings::{Room, RoomRefusal};
+use crate::units::{CatalogVersion, RoomId, Seq, ShardId, Time};
 use crate::wallet::command::WalletCommand;
 use crate::wallet::outcome::WalletOutcome;
 
@@ -29,7 +31,7 @@ pub trait Wallets: Send + Sync + 'static {
     fn relay(
         &self,
         destination: ShardId,
-        parts: Vec<CreditPart>,
+        parts: Vec<RelayPart>,
     ) -> BoxFuture<'static, Result<Vec<Acknowledged>, CallError>>;
 
     /// Whether the store holds everything up to `seq`, once it does or after `patience`.
@@ -37,6 +39,25 @@ pub trait Wallets: Send + Sync + 'static {
 
     /// Everything that happened before this time, on any wallet shard, is in the store.
     fn complete_until(&self) -> Time;
+}
+
+/// Room shards, local or remote.
+pub trait Rooms: Send + Sync + 'static {
+    /// The shard that shows this room.
+    fn room_of(&self, room: RoomId) -> ShardId;
+
+    /// Asks one shard; the outcome is durable, and so is everything that it rests on.
+    fn execute(&self, shard: ShardId, command: RoomCommand) -> BoxFuture<'static, Result<RoomOutcome, CallError>>;
+
+    /// Brings relayed gifts to their destination.
+    fn relay(
+        &self,
+        destination: ShardId,
+        parts: Vec<RelayPart>,
+    ) -> BoxFuture<'static, Result<Vec<Acknowledged>, CallError>>;
+
+    /// What any room shows from now on. Whoever falls behind is told how much they missed.
+    fn news(&self) -> tokio::sync::broadcast::Receiver<Arc<RoomNews>>;
 }
 
 /// The control shard and what is folded from it.
@@ -50,6 +71,14 @@ pub trait Control: Send + Sync + 'static {
         by: String,
         reason: String,
     ) -> BoxFuture<'static, Result<CatalogVersion, ControlError>>;
+
+    /// Answers when the room is durably as it was asked for, with its settings; the view has them then.
+    fn set_room(
+        &self,
+        room: Room,
+        by: String,
+        reason: String,
+    ) -> BoxFuture<'static, Result<Room, ControlError>>;
 
     /// Answers when keys are durably as the change wants them; the view has them then.
     fn change_key(&self, change: KeyChange) -> BoxFuture<'static, Result<(), ControlError>>;
@@ -75,6 +104,8 @@ pub enum ControlError {
     Invalid(#[from] CatalogError),
     #[error(transparent)]
     Key(#[from] KeyRefusal),
+    #[error(transparent)]
+    Room(#[from] RoomRefusal),
     #[error(transparent)]
     Call(#[from] CallError),
 }

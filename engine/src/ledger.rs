@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{ShardId, ShardKind, UserId};
+use crate::units::{RoomId, ShardId, ShardKind, UserId};
 
 /// Name of a ledger: lower-case letters, digits and `_`, starting with a letter, at most 32. It prefixes topics, tables,
 /// folders and keys, so that two ledgers (real and shadow traffic, say) can never touch each other.
@@ -92,6 +92,20 @@ impl LedgerShape {
 
     pub fn wallet_shards(&self) -> impl Iterator<Item = ShardId> + use<> {
         (0..self.wallet_shards).map(ShardId::wallet)
+    }
+
+    /// A ledger has as many shards for rooms as for wallets.
+    pub fn room_shards(&self) -> u16 {
+        self.wallet_shards
+    }
+
+    /// The room shard that counts what is given in this room, for ever.
+    pub fn room_of(&self, room: RoomId) -> ShardId {
+        ShardId::room(self.spread(room.get()))
+    }
+
+    pub fn all_rooms(&self) -> impl Iterator<Item = ShardId> + use<> {
+        (0..self.room_shards()).map(ShardId::room)
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "a remainder of a u16")]

@@ -23,6 +23,7 @@ pub mod machine;
 pub mod node;
 pub mod relay;
 pub mod resolve;
+pub mod room;
 pub mod sabotage;
 pub mod shard;
 pub mod wallet;

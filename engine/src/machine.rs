@@ -1,4 +1,4 @@
-//! What a state machine must be able to do for the shell to run it. Wallets and the control shard are such machines.
+//! What a state machine must be able to do for the shell to run it. Wallets, rooms and the control shard are such machines.
 
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -79,7 +79,7 @@ pub trait Machine: Send + 'static {
     fn restore(&mut self, checkpoint: Option<&crate::store::Checkpoint>) -> Result<(), Impossible>;
 
     /// An event before the checkpoint that may not have been handed on completely.
-    fn reread(&mut self, seq: Seq, event: &Self::Event);
+    fn reread(&mut self, seq: Seq, at: Time, event: &Self::Event);
 
     /// All such events have been read; from here on events are applied.
     fn reread_done(&mut self);

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::catalog::{Catalog, PointsRule, Share};
 use crate::codec::Few;
 use crate::control::keys::Keys;
-use crate::units::{Amount, RoomId, Seq, UserId};
+use crate::room::settings::Room;
+use crate::units::{Amount, RoomId, Seq};
 use crate::wallet::command::{CreditTerm, GiftSaid, GiftTerms, Unresolved};
 use crate::wallet::event::Payee;
 
@@ -21,15 +22,6 @@ pub struct ControlView {
     pub seq: Seq,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Room {
-    pub id: RoomId,
-    pub hosts: Vec<UserId>,
-    #[serde(default)]
-    pub is_closed: bool,
-}
-
 impl ControlView {
     /// The terms of a gift under this catalog. `price_seen` is the unit price on the sender's screen.
     pub fn resolve(&self, said: &GiftSaid, price_seen: Option<Amount>) -> Result<GiftTerms, Unresolved> {
@@ -38,6 +30,9 @@ impl ControlView {
             return Err(Unresolved::RoomClosed(said.room));
         }
         let gift = self.catalog.gift(said.gift).ok_or(Unresolved::GiftUnknown(said.gift))?;
+        if room.gifts.as_ref().is_some_and(|gifts| !gifts.contains(&said.gift)) {
+            return Err(Unresolved::GiftNotInRoom { gift: said.gift, room: said.room });
+        }
         if let Some(stranger) = said.receivers.iter().find(|receiver| !room.hosts.contains(receiver)) {
             return Err(Unresolved::HostNotInRoom { host: *stranger, room: said.room });
         }

@@ -38,10 +38,16 @@ pub enum Rule {
     ReceiverHistory,
     /// Received history is complete only up to what is stored.
     CompleteUntil,
+    /// Gifts to different receivers are different gifts.
+    ReceiversApart,
+    /// Every streak ends.
+    CombosEnd,
+    /// The numbers of a feed have no gaps.
+    FeedWithoutGaps,
 }
 
 impl Rule {
-    pub const ALL: [Rule; 17] = [
+    pub const ALL: [Rule; 20] = [
         Rule::WatermarkCheck,
         Rule::DurableWatermark,
         Rule::AnswerAfterDurable,
@@ -59,6 +65,9 @@ impl Rule {
         Rule::PagesWithoutGaps,
         Rule::ReceiverHistory,
         Rule::CompleteUntil,
+        Rule::ReceiversApart,
+        Rule::CombosEnd,
+        Rule::FeedWithoutGaps,
     ];
 }
 

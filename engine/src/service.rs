@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::codec;
 use crate::event_id::{CallerKey, EventId};
-use crate::handle::{CallError, Control, Wallets};
+use crate::handle::{CallError, Control, Rooms, Wallets};
 use crate::store::{Page, ReceivedEntry, ReceivedQuery, SentQuery, Store, StoreError, StoredEvent};
 use crate::units::{Amount, EventPosition, GiftCount, GiftId, RECEIVERS_MAX, RoomId, ShardId, Time, UserId};
 use crate::wallet::command::{
@@ -16,11 +16,13 @@ use crate::wallet::event::{TraceId, WalletEvent};
 use crate::wallet::outcome::{Applied, Balances, Refusal, WalletOutcome};
 
 mod batch;
+pub mod rooms;
 
 /// One ledger, ready for use.
 #[derive(Clone)]
 pub struct Service {
     pub wallets: Arc<dyn Wallets>,
+    pub rooms: Arc<dyn Rooms>,
     pub control: Arc<dyn Control>,
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,

@@ -11,8 +11,9 @@ use serde::Serialize;
 
 use crate::event_id::EventId;
 use crate::fold::Fold;
+use crate::room::event::RowGroup;
 use crate::sabotage::{self, Rule};
-use crate::units::{Amount, AssetId, EventPosition, GiftId, Position, RoomId, Seq, ShardId, Time, UserId};
+use crate::units::{Amount, AssetId, EventPosition, GiftId, Position, RoomId, RoomSeq, Seq, ShardId, Time, UserId};
 
 pub trait Store: Send + Sync + 'static {
     /// All balances of each user, in the order asked for; a user without rows has none.
@@ -43,6 +44,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// What a user received, newest slot first; see [`ReceivedRow`].
     fn page_received(&self, query: ReceivedQuery) -> BoxFuture<'_, Result<Page<ReceivedEntry>, StoreError>>;
+
+    /// Everything that is kept of a room beside its feed.
+    fn load_room(&self, shard: ShardId, room: RoomId) -> BoxFuture<'_, Result<Vec<RoomRow>, StoreError>>;
+
+    /// Rows of a room's feed in order, the first of them the one that holds the entry after `after`, or would. Rows of two
+    /// flushers can overlap: readers drop an entry whose number they have seen.
+    fn page_feed(&self, query: FeedQuery) -> BoxFuture<'_, Result<Vec<FeedRow>, StoreError>>;
 
     /// Every balance row of a shard, `after` exclusive, in order of user and asset, for audits.
     fn scan_balances(
@@ -140,6 +148,53 @@ pub enum ReceivedKind {
     Transfer,
 }
 
+/// Entries of a room's feed that follow each other, packed. The row's key is (room, `first`); a flush that is repeated from
+/// the same checkpoint makes rows with the same keys, which overwrite their shorter selves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedRow {
+    pub room: RoomId,
+    /// Number of the first entry.
+    pub first: RoomSeq,
+    /// Number of the last entry.
+    pub last: RoomSeq,
+    /// A list of `FeedItem`, encoded.
+    pub items: Vec<u8>,
+}
+
+/// One row of what a room is besides its feed; the key is (room, `group`, `key`), and of two the one with the higher `seq`
+/// wins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomRow {
+    pub room: RoomId,
+    pub group: RowGroup,
+    pub key: Vec<u8>,
+    /// Empty: the row is gone.
+    pub value: Vec<u8>,
+    /// The event that last changed it.
+    pub seq: Seq,
+}
+
+/// All rows of a group that were written by this event or before it are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedGroup {
+    pub room: RoomId,
+    pub group: RowGroup,
+    pub seq: Seq,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeedQuery {
+    pub shard: ShardId,
+    pub room: RoomId,
+    /// Number of the last entry that is known already.
+    pub after: RoomSeq,
+    /// Most rows on the page; a row holds up to [`FEED_ROW_ITEMS_MAX`] entries.
+    pub limit: usize,
+}
+
+/// Entries in one row of a feed, at most.
+pub const FEED_ROW_ITEMS_MAX: usize = 256;
+
 /// Everything one flush moves into the store, already sorted by key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlushBatch {
@@ -148,7 +203,28 @@ pub struct FlushBatch {
     pub balances: Vec<BalanceRow>,
     pub sent: Vec<SentRow>,
     pub received: Vec<ReceivedRow>,
+    pub feed: Vec<FeedRow>,
+    /// One per key: the newest in the batch.
+    pub rooms: Vec<RoomRow>,
+    /// To be carried out after `rooms` was written.
+    pub ended: Vec<EndedGroup>,
     pub checkpoint: Checkpoint,
+}
+
+impl FlushBatch {
+    /// Nothing but a checkpoint.
+    pub fn new(checkpoint: Checkpoint) -> FlushBatch {
+        FlushBatch {
+            shard: checkpoint.shard,
+            balances: Vec::new(),
+            sent: Vec::new(),
+            received: Vec::new(),
+            feed: Vec::new(),
+            rooms: Vec::new(),
+            ended: Vec::new(),
+            checkpoint,
+        }
+    }
 }
 
 /// Where the rows stand, and all of the shard's state that is not in rows, folded to exactly there.

@@ -74,6 +74,10 @@ number! {
     NodeId(u64)
 }
 number! {
+    /// Number of an entry of a room's feed, from 1 and without gaps. `RoomSeq::NONE` stands before the first.
+    RoomSeq(u64)
+}
+number! {
     /// A version of the catalog; 0 stands before the first.
     CatalogVersion(u32)
 }
@@ -92,6 +96,19 @@ impl Seq {
 
     pub const fn plus(self, count: u64) -> Seq {
         Seq(self.0 + count)
+    }
+}
+
+impl RoomSeq {
+    pub const NONE: RoomSeq = RoomSeq(0);
+    pub const FIRST: RoomSeq = RoomSeq(1);
+
+    pub const fn next(self) -> RoomSeq {
+        RoomSeq(self.0 + 1)
+    }
+
+    pub const fn plus(self, count: u64) -> RoomSeq {
+        RoomSeq(self.0 + count)
     }
 }
 
@@ -217,6 +234,10 @@ impl ShardId {
 
     pub const fn wallet(index: u16) -> ShardId {
         ShardId { kind: ShardKind::Wallet, index }
+    }
+
+    pub const fn room(index: u16) -> ShardId {
+        ShardId { kind: ShardKind::Room, index }
     }
 
     /// One number for file formats: kind in the upper half, index in the lower.

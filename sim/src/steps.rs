@@ -2,7 +2,7 @@
 
 use largesse_engine::codec;
 use largesse_engine::record::RECORD_BYTES_MAX;
-use largesse_engine::relay::CreditPart;
+use largesse_engine::relay::RelayPart;
 use largesse_engine::units::ShardId;
 
 use crate::node::place_of;
@@ -50,7 +50,7 @@ impl World {
     }
 
     /// More than one part goes only where they fit the limit together.
-    pub(crate) fn check_parts(&self, parts: &[CreditPart]) {
+    pub(crate) fn check_parts(&self, parts: &[RelayPart]) {
         let credits: usize = parts.iter().map(|part| part.credits.len()).sum();
         let limit = self.swarm.accumulators.credits_max;
         assert!(parts.len() == 1 || credits <= limit, "I8 bounded: {credits} credits in one batch of relays");

@@ -20,7 +20,7 @@ use largesse_engine::control::ControlRows;
 use largesse_engine::ledger::LedgerShape;
 use largesse_engine::log::{AppendError, Fencing, LogError};
 use largesse_engine::record::{Claim, encode_claim};
-use largesse_engine::relay::{Acknowledged, CreditPart};
+use largesse_engine::relay::{Acknowledged, RelayPart};
 use largesse_engine::resolve::ControlView;
 use largesse_engine::shard::recover::{READ_BYTES, RecoverError};
 use largesse_engine::shard::{Effect, Stop};
@@ -100,7 +100,7 @@ pub(crate) enum Event {
         from: Life,
         to: usize,
         destination: ShardId,
-        parts: Vec<CreditPart>,
+        parts: Vec<RelayPart>,
         key: CallKey,
     },
     RelayAnswer {

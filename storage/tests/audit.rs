@@ -21,7 +21,7 @@ use largesse_engine::ledger::{LedgerName, LedgerShape};
 use largesse_engine::log::{AppendDone, AppendError, Fencing, LogError, LogRoom, Logs, ShardLog};
 use largesse_engine::node::{Node, NodeOptions};
 use largesse_engine::record::{Claim, LogEntry, RecordHeader, encode_events};
-use largesse_engine::resolve::Room;
+use largesse_engine::room::settings::Room;
 use largesse_engine::service::{GiftRequest, Patience, Service};
 use largesse_engine::shard::ShardLimits;
 use largesse_engine::store::{FlushBatch, Store};

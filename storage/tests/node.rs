@@ -14,7 +14,7 @@ use largesse_engine::flush::FlushLimits;
 use largesse_engine::ledger::{LedgerName, LedgerShape};
 use largesse_engine::log::Logs;
 use largesse_engine::node::{Node, NodeOptions};
-use largesse_engine::resolve::Room;
+use largesse_engine::room::settings::Room;
 use largesse_engine::service::{Found, GiftRequest, Patience, Receipt, Service, ServiceError};
 use largesse_engine::shard::ShardLimits;
 use largesse_engine::store::{ReceivedQuery, SentQuery, Store};

@@ -11,7 +11,7 @@ use largesse_api::{ApiState, public_router};
 use largesse_engine::clock::{Clock, SystemClock};
 use largesse_engine::handle::{CallError, Wallets};
 use largesse_engine::ledger::LedgerShape;
-use largesse_engine::relay::{Acknowledged, CreditPart};
+use largesse_engine::relay::{Acknowledged, RelayPart};
 use largesse_engine::service::Patience;
 use largesse_engine::units::{Seq, ShardId, Time};
 use largesse_engine::wallet::command::WalletCommand;
@@ -123,7 +123,7 @@ impl Wallets for Between {
     fn relay(
         &self,
         destination: ShardId,
-        parts: Vec<CreditPart>,
+        parts: Vec<RelayPart>,
     ) -> BoxFuture<'static, Result<Vec<Acknowledged>, CallError>> {
         self.wallets.relay(destination, parts)
     }

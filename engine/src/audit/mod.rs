@@ -513,7 +513,7 @@ async fn audit_control(
             problems.add(Place::of(shard), "state of the checkpoint", "catalog and keys that can be read", error);
             ControlState::Empty
         });
-        (latest, _) = state.into_parts();
+        (latest, _, _) = state.into_parts();
     }
     let first = chain.fold.next;
     let mut cursor = Cursor::<ControlEvent>::new(shard, log, options.read_bytes, from, chain);
@@ -522,7 +522,7 @@ async fn audit_control(
         for (seq, (event, _)) in (record.header.first.get()..).zip(record.events) {
             let set = match event {
                 ControlEvent::CatalogSet(set) => set,
-                ControlEvent::KeyCreated(_) | ControlEvent::KeyRevoked(_) => continue,
+                ControlEvent::KeyCreated(_) | ControlEvent::KeyRevoked(_) | ControlEvent::RoomSet(_) => continue,
             };
             let at = Place::at(shard, Seq(seq), record.position);
             let expected = latest.as_ref().map(|latest| latest.version.get() + 1);

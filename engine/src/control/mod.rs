@@ -1,9 +1,10 @@
 //! The control shard: everything that is set at run time, as events of one log.
 //!
-//! So far that is the catalog and the keys of services. A change is answered when it is durable, and every node's view
+//! So far that is the catalog, the rooms and the keys of services. A change is answered when it is durable, and every node's view
 //! follows from the same events.
 
 pub mod keys;
+pub mod rooms;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,8 +14,10 @@ use bincode::{Decode, Encode};
 use crate::catalog::{Catalog, CatalogDraft, CatalogError};
 use crate::codec;
 use crate::control::keys::{KeyChange, KeyCreated, KeyInForce, KeyRefusal, KeyRevoked, Keys};
+use crate::control::rooms::{RoomInForce, RoomSet, Rooms};
 use crate::flush::{Rows, front};
 use crate::machine::{Decision, Impossible, Machine, Undecided};
+use crate::room::settings::{Room, RoomRefusal};
 use crate::sabotage::{self, Rule};
 use crate::store::{Checkpoint, FlushBatch};
 use crate::units::{CatalogVersion, Seq, ShardId, Time};
@@ -23,6 +26,7 @@ use crate::units::{CatalogVersion, Seq, ShardId, Time};
 pub enum ControlCommand {
     ApplyCatalog { draft: Box<CatalogDraft>, by: String, reason: String },
     ChangeKey(Box<KeyChange>),
+    SetRoom { room: Box<Room>, by: String, reason: String },
 }
 
 /// Stored for years: variants are only added, at the end.
@@ -31,6 +35,7 @@ pub enum ControlEvent {
     CatalogSet(CatalogSet),
     KeyCreated(KeyCreated),
     KeyRevoked(KeyRevoked),
+    RoomSet(RoomSet),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -50,6 +55,9 @@ pub enum ControlOutcome {
     /// Keys are as the change wants them, with this event or before it.
     Keys(Seq),
     KeyRefused(KeyRefusal),
+    /// The room is as it was asked for, with this event or before it.
+    Room(Seq),
+    RoomRefused(RoomRefusal),
     Overloaded,
 }
 
@@ -59,6 +67,7 @@ pub struct Shown {
     pub seq: Seq,
     pub catalog: Arc<Catalog>,
     pub keys: Keys,
+    pub rooms: Rooms,
 }
 
 /// What the checkpoint holds. Older versions wrote an `Option<CatalogSet>`, whose bytes are those of the first two.
@@ -67,22 +76,27 @@ pub enum ControlState {
     Empty,
     Catalog(CatalogSet),
     WithKeys { catalog: Option<CatalogSet>, keys: Vec<KeyInForce> },
+    WithRooms { catalog: Option<CatalogSet>, keys: Vec<KeyInForce>, rooms: Vec<RoomInForce> },
 }
 
 impl ControlState {
-    fn new(catalog: Option<CatalogSet>, keys: &[KeyInForce]) -> ControlState {
+    fn new(catalog: Option<CatalogSet>, keys: &[KeyInForce], rooms: &Rooms) -> ControlState {
         match catalog {
+            catalog if !rooms.is_empty() => {
+                ControlState::WithRooms { catalog, keys: keys.to_vec(), rooms: rooms::in_force(rooms) }
+            }
             catalog if !keys.is_empty() => ControlState::WithKeys { catalog, keys: keys.to_vec() },
             Some(catalog) => ControlState::Catalog(catalog),
             None => ControlState::Empty,
         }
     }
 
-    pub fn into_parts(self) -> (Option<CatalogSet>, Vec<KeyInForce>) {
+    pub fn into_parts(self) -> (Option<CatalogSet>, Vec<KeyInForce>, Vec<RoomInForce>) {
         match self {
-            ControlState::Empty => (None, Vec::new()),
-            ControlState::Catalog(catalog) => (Some(catalog), Vec::new()),
-            ControlState::WithKeys { catalog, keys } => (catalog, keys),
+            ControlState::Empty => (None, Vec::new(), Vec::new()),
+            ControlState::Catalog(catalog) => (Some(catalog), Vec::new(), Vec::new()),
+            ControlState::WithKeys { catalog, keys } => (catalog, keys, Vec::new()),
+            ControlState::WithRooms { catalog, keys, rooms } => (catalog, keys, rooms),
         }
     }
 }
@@ -95,6 +109,7 @@ pub enum NoNeed {}
 pub struct ControlMachine {
     catalog: Arc<Catalog>,
     keys: Keys,
+    rooms: Rooms,
     last: Seq,
     /// Set, but not durable yet.
     pending: VecDeque<Shown>,
@@ -108,6 +123,7 @@ impl Default for ControlMachine {
         ControlMachine {
             catalog: Arc::new(Catalog::empty()),
             keys: Keys::default(),
+            rooms: Rooms::default(),
             last: Seq::NONE,
             pending: VecDeque::new(),
             is_shown: false,
@@ -121,7 +137,8 @@ impl ControlMachine {
     }
 
     fn shown(&self) -> Shown {
-        Shown { seq: self.last, catalog: Arc::clone(&self.catalog), keys: Arc::clone(&self.keys) }
+        let (catalog, keys, rooms) = (Arc::clone(&self.catalog), Arc::clone(&self.keys), Arc::clone(&self.rooms));
+        Shown { seq: self.last, catalog, keys, rooms }
     }
 
     fn decide_catalog(&self, draft: &CatalogDraft, by: &str, reason: &str) -> Decision<ControlEvent, ControlOutcome> {
@@ -179,6 +196,14 @@ impl Machine for ControlMachine {
                 }),
                 Err(refusal) => Decision::Told(ControlOutcome::KeyRefused(refusal)),
             },
+            ControlCommand::SetRoom { room, by, reason } => match rooms::judge(&self.rooms, room) {
+                Ok(true) => Decision::Told(ControlOutcome::Room(self.rooms[&room.id].version)),
+                Ok(false) => {
+                    let (room, by, reason) = (rooms::encode(room), by.clone(), reason.clone());
+                    Decision::New(ControlEvent::RoomSet(RoomSet { room, by, reason }))
+                }
+                Err(refusal) => Decision::Told(ControlOutcome::RoomRefused(refusal)),
+            },
         }
     }
 
@@ -190,6 +215,9 @@ impl Machine for ControlMachine {
             }
             ControlEvent::KeyCreated(created) => keys::created(&mut self.keys, created, at),
             ControlEvent::KeyRevoked(revoked) => keys::revoked(&mut self.keys, revoked),
+            ControlEvent::RoomSet(set) => {
+                rooms::set(&mut self.rooms, set, seq).expect("it was encoded when it was decided");
+            }
         }
         self.last = seq;
         self.pending.push_back(self.shown());
@@ -199,6 +227,7 @@ impl Machine for ControlMachine {
         match command {
             ControlCommand::ApplyCatalog { .. } => ControlOutcome::Catalog(self.catalog.version()),
             ControlCommand::ChangeKey(_) => ControlOutcome::Keys(seq),
+            ControlCommand::SetRoom { .. } => ControlOutcome::Room(seq),
         }
     }
 
@@ -248,15 +277,15 @@ impl Machine for ControlMachine {
     fn restore(&mut self, checkpoint: Option<&Checkpoint>) -> Result<(), Impossible> {
         let Some(checkpoint) = checkpoint else { return Ok(()) };
         self.last = Seq(checkpoint.fold.next.get() - 1);
-        let (catalog, keys) = restored(checkpoint)?;
+        let (catalog, keys, rooms) = restored(checkpoint)?;
         if let Some(set) = catalog {
             self.catalog = Arc::new(decode_catalog(&set)?);
         }
-        self.keys = Arc::new(keys);
+        (self.keys, self.rooms) = (Arc::new(keys), rooms::restored(&rooms)?);
         Ok(())
     }
 
-    fn reread(&mut self, _seq: Seq, _event: &ControlEvent) {}
+    fn reread(&mut self, _seq: Seq, _at: Time, _event: &ControlEvent) {}
 
     fn reread_done(&mut self) {}
 }
@@ -266,17 +295,20 @@ impl Machine for ControlMachine {
 pub struct ControlRows {
     catalog: Option<CatalogSet>,
     keys: Keys,
+    rooms: Rooms,
 }
 
-fn restored(checkpoint: &Checkpoint) -> Result<(Option<CatalogSet>, Vec<KeyInForce>), Impossible> {
+type Parts = (Option<CatalogSet>, Vec<KeyInForce>, Vec<RoomInForce>);
+
+fn restored(checkpoint: &Checkpoint) -> Result<Parts, Impossible> {
     let state = codec::decode::<ControlState>(&checkpoint.state);
     state.map(ControlState::into_parts).map_err(|error| Impossible(error.to_string()))
 }
 
 impl Rows for ControlRows {
     fn restore(&mut self, checkpoint: Option<&Checkpoint>) -> Result<(), Impossible> {
-        let (catalog, keys) = checkpoint.map(restored).transpose()?.unwrap_or_default();
-        (self.catalog, self.keys) = (catalog, Arc::new(keys));
+        let (catalog, keys, rooms) = checkpoint.map(restored).transpose()?.unwrap_or_default();
+        (self.catalog, self.keys, self.rooms) = (catalog, Arc::new(keys), rooms::restored(&rooms)?);
         Ok(())
     }
 
@@ -286,12 +318,13 @@ impl Rows for ControlRows {
             ControlEvent::CatalogSet(set) => self.catalog = Some(set),
             ControlEvent::KeyCreated(created) => keys::created(&mut self.keys, &created, at),
             ControlEvent::KeyRevoked(revoked) => keys::revoked(&mut self.keys, &revoked),
+            ControlEvent::RoomSet(set) => rooms::set(&mut self.rooms, &set, seq)?,
         }
         Ok(used)
     }
 
     fn finish(&mut self, batch: &mut FlushBatch) {
-        batch.checkpoint.state = codec::encode(&ControlState::new(self.catalog.clone(), &self.keys));
+        batch.checkpoint.state = codec::encode(&ControlState::new(self.catalog.clone(), &self.keys, &self.rooms));
     }
 }
 
@@ -346,8 +379,8 @@ mod tests {
         for (seq, event) in (1..).map(Seq).zip(&events) {
             rows.take(seq, Time(9), &codec::encode(event)).unwrap();
         }
-        let state = codec::encode(&ControlState::new(rows.catalog.clone(), &rows.keys));
-        let (catalog, keys) = codec::decode::<ControlState>(&state).unwrap().into_parts();
+        let state = codec::encode(&ControlState::new(rows.catalog.clone(), &rows.keys, &rows.rooms));
+        let (catalog, keys, _) = codec::decode::<ControlState>(&state).unwrap().into_parts();
         assert_eq!((catalog, keys), (None, vec![KeyInForce { created: key("shop"), at: Time(9) }]));
     }
 
@@ -358,7 +391,7 @@ mod tests {
             let bytes = codec::encode(&old);
             let state = codec::decode::<ControlState>(&bytes).unwrap();
             assert_eq!(codec::encode(&state), bytes, "and written as that version reads it while there are no keys");
-            assert_eq!(state.into_parts(), (old, Vec::new()));
+            assert_eq!(state.into_parts(), (old, Vec::new(), Vec::new()));
         }
     }
 }

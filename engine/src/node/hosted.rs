@@ -1,4 +1,4 @@
-//! How this node serves the two kinds of machine there are.
+//! How this node serves the kinds of machine there are.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -6,20 +6,40 @@ use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
 use ractor::ActorRef;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use crate::control::{ControlMachine, NoNeed, Shown};
 use crate::node::actor::{Fetching, Hosted};
 use crate::node::door::Door;
+use crate::node::rooms::RoomTimes;
 use crate::node::relays::RelayMsg;
 use crate::resolve::ControlView;
+use crate::room::command::RoomNews;
+use crate::room::rooms::{RoomNeed, RoomOutput, Rooms};
 use crate::store::Store;
-use crate::units::{ShardId, Time};
+use crate::units::{ShardId, ShardKind, Time};
 use crate::wallet::outbox::Outgoing;
 use crate::wallet::wallets::{WalletNeed, WalletRow, Wallets};
 
 /// The relay actors by destination; set once all of them run.
-pub type Relays = Arc<OnceLock<Vec<ActorRef<RelayMsg>>>>;
+pub type Relays = Arc<OnceLock<RelayActors>>;
+
+/// By index of their destinations.
+#[derive(Debug)]
+pub struct RelayActors {
+    pub wallets: Vec<ActorRef<RelayMsg>>,
+    pub rooms: Vec<ActorRef<RelayMsg>>,
+}
+
+impl RelayActors {
+    fn to(&self, destination: ShardId) -> &ActorRef<RelayMsg> {
+        match destination.kind {
+            ShardKind::Wallet => &self.wallets[usize::from(destination.index)],
+            ShardKind::Room => &self.rooms[usize::from(destination.index)],
+            ShardKind::Control => unreachable!("nothing is relayed to the control shard"),
+        }
+    }
+}
 
 impl Hosted for Wallets {
     type Env = Relays;
@@ -51,13 +71,13 @@ impl Hosted for Wallets {
 
     fn hand_on(relays: &Relays, outgoing: Outgoing) {
         let Some(relays) = relays.get() else { return };
-        let mut by_destination: HashMap<u16, Vec<_>> = HashMap::new();
+        let mut by_destination: HashMap<ShardId, Vec<_>> = HashMap::new();
         for (destination, part) in outgoing {
             by_destination.entry(destination).or_default().push(part);
         }
         for (destination, parts) in by_destination {
             // A relay that is gone takes the node down with it; the sources would send again.
-            let _gone = relays[usize::from(destination)].cast(RelayMsg::Parts(parts));
+            let _gone = relays.to(destination).cast(RelayMsg::Parts(parts));
         }
     }
 
@@ -105,8 +125,15 @@ impl Hosted for ControlMachine {
 
     fn hand_on(view: &Self::Env, shown: Shown) {
         view.send_modify(|view| {
-            let rooms = Arc::clone(&view.rooms);
-            let Shown { seq, catalog, keys } = shown;
+            let Shown { seq, catalog, keys, rooms: set } = shown;
+            let rooms = if set.values().all(|room| view.rooms.get(&room.id) == Some(room)) {
+                Arc::clone(&view.rooms)
+            } else {
+                // Rooms of the configuration stay unless one was set at run time; none ever goes.
+                let mut rooms = HashMap::clone(&view.rooms);
+                rooms.extend(set.values().map(|room| (room.id, room.clone())));
+                Arc::new(rooms)
+            };
             *view = Arc::new(ControlView { catalog, rooms, keys, seq });
         });
     }
@@ -115,6 +142,50 @@ impl Hosted for ControlMachine {
 
     fn publish(&self, door: &Door<ControlMachine>) {
         // Control events go to nobody who would have to acknowledge them.
+        door.settled.store(u64::MAX, Ordering::Release);
+    }
+}
+
+/// What room shards tell the rest of the node.
+#[derive(Clone)]
+pub struct RoomEnv {
+    pub news: broadcast::Sender<Arc<RoomNews>>,
+    pub times: Arc<RoomTimes>,
+}
+
+impl Hosted for Rooms {
+    type Env = RoomEnv;
+
+    fn fetch(store: Arc<dyn Store>, shard: ShardId, needs: Vec<RoomNeed>) -> Fetching<Rooms> {
+        async move {
+            let mut answers = Vec::with_capacity(needs.len());
+            for need in needs {
+                let rows = store.load_room(shard, need.0).await;
+                if let Err(error) = &rows {
+                    tracing::warn!(%shard, %error, room = %need.0, "the store could not be asked");
+                }
+                answers.push((need, rows.ok()));
+            }
+            answers
+        }
+        .boxed()
+    }
+
+    fn hand_on(env: &RoomEnv, output: RoomOutput) {
+        output.waiting.into_iter().for_each(|room| env.times.set(room, Some(Time::ZERO)));
+        for news in output.news {
+            env.times.set(news.room, news.due);
+            // Nobody may be listening.
+            let _unheard = env.news.send(Arc::new(news));
+        }
+    }
+
+    fn measure(&self, shard: ShardId, _now: Time) {
+        metrics::gauge!("largesse_rooms_resident", "shard" => shard.to_string()).set(self.resident() as f64);
+    }
+
+    fn publish(&self, door: &Door<Rooms>) {
+        // Rooms send nothing back, so nobody has to acknowledge their events.
         door.settled.store(u64::MAX, Ordering::Release);
     }
 }

@@ -5,18 +5,22 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use crate::catalog::CatalogDraft;
 use crate::control::keys::KeyChange;
 use crate::control::{ControlCommand, ControlMachine, ControlOutcome};
 use crate::flush::Flushed;
-use crate::handle::{CallError, Control, ControlError, Wallets as WalletsHandle};
+use crate::handle::{CallError, Control, ControlError, Rooms as RoomsHandle, Wallets as WalletsHandle};
 use crate::ledger::LedgerShape;
+use crate::machine::Machine;
 use crate::node::door::{Door, Lane};
-use crate::relay::{Acknowledged, CreditPart};
+use crate::relay::{Acknowledged, RelayPart};
 use crate::resolve::ControlView;
-use crate::units::{CatalogVersion, Seq, ShardId, ShardKind, Time};
+use crate::room::command::{RoomCommand, RoomNews, RoomOutcome};
+use crate::room::rooms::Rooms;
+use crate::room::settings::Room;
+use crate::units::{CatalogVersion, RoomId, Seq, ShardId, ShardKind, Time};
 use crate::wallet::command::WalletCommand;
 use crate::wallet::outcome::WalletOutcome;
 use crate::wallet::wallets::Wallets;
@@ -54,7 +58,7 @@ impl WalletsHandle for LocalWallets {
     fn relay(
         &self,
         destination: ShardId,
-        parts: Vec<CreditPart>,
+        parts: Vec<RelayPart>,
     ) -> BoxFuture<'static, Result<Vec<Acknowledged>, CallError>> {
         let command = vec![WalletCommand::ApplyCredits(parts)];
         let entered = self.door(destination).and_then(|door| door.enter(Lane::Internal, command));
@@ -91,6 +95,71 @@ impl WalletsHandle for LocalWallets {
     }
 }
 
+/// News of rooms that may wait for whoever is slow; beyond, they are told that they missed some.
+const NEWS_MAX: usize = 4_096;
+
+pub struct LocalRooms {
+    pub shape: LedgerShape,
+    pub doors: Vec<Arc<Door<Rooms>>>,
+    pub view: watch::Receiver<Arc<ControlView>>,
+    pub news: broadcast::Sender<Arc<RoomNews>>,
+}
+
+impl LocalRooms {
+    pub fn channel() -> broadcast::Sender<Arc<RoomNews>> {
+        broadcast::Sender::new(NEWS_MAX)
+    }
+
+    fn enter(
+        &self,
+        shard: ShardId,
+        lane: Lane,
+        command: RoomCommand,
+    ) -> impl Future<Output = Result<RoomOutcome, CallError>> + Send + 'static {
+        let door = match shard.kind {
+            ShardKind::Room => self.doors.get(usize::from(shard.index)).ok_or(CallError::ShardUnavailable),
+            ShardKind::Control | ShardKind::Wallet => Err(CallError::ShardUnavailable),
+        };
+        let entered = door.and_then(|door| door.enter(lane, vec![command]));
+        async move {
+            let outcomes = entered?.await.map_err(|_died| CallError::OutcomeUnknown)?;
+            outcomes.into_iter().next().ok_or(CallError::OutcomeUnknown)
+        }
+    }
+}
+
+impl RoomsHandle for LocalRooms {
+    fn room_of(&self, room: RoomId) -> ShardId {
+        self.shape.room_of(room)
+    }
+
+    fn execute(&self, shard: ShardId, command: RoomCommand) -> BoxFuture<'static, Result<RoomOutcome, CallError>> {
+        let lane = if Rooms::is_read(&command) { Lane::Caller } else { Lane::Internal };
+        self.enter(shard, lane, command).boxed()
+    }
+
+    fn relay(
+        &self,
+        destination: ShardId,
+        parts: Vec<RelayPart>,
+    ) -> BoxFuture<'static, Result<Vec<Acknowledged>, CallError>> {
+        let view = Arc::clone(&self.view.borrow());
+        let outcome = self.enter(destination, Lane::Internal, RoomCommand::ApplyGifts { parts, view });
+        async move {
+            match outcome.await? {
+                RoomOutcome::Gifts(acknowledged) => Ok(acknowledged),
+                // The store could not be asked for a room; the sources send again.
+                _ => Err(CallError::ShardUnavailable),
+            }
+        }
+        .boxed()
+    }
+
+    fn news(&self) -> broadcast::Receiver<Arc<RoomNews>> {
+        self.news.subscribe()
+    }
+}
+
 pub struct LocalControl {
     pub door: Arc<Door<ControlMachine>>,
     pub view: watch::Receiver<Arc<ControlView>>,
@@ -119,6 +188,29 @@ impl Control for LocalControl {
                 other @ (ControlOutcome::Invalid(_)
                 | ControlOutcome::Keys(_)
                 | ControlOutcome::KeyRefused(_)
+                | ControlOutcome::Room(_)
+                | ControlOutcome::RoomRefused(_)
+                | ControlOutcome::Overloaded) => Err(refused(other)),
+            }
+        }
+        .boxed()
+    }
+
+    fn set_room(&self, room: Room, by: String, reason: String) -> BoxFuture<'static, Result<Room, ControlError>> {
+        let outcome = self.one(ControlCommand::SetRoom { room: Box::new(room.clone()), by, reason });
+        let mut view = self.view.clone();
+        async move {
+            match outcome.await? {
+                ControlOutcome::Room(version) => {
+                    // As above: whoever opened a room must be able to send a gift there.
+                    let seen = view.wait_for(|view| view.seq >= version).await;
+                    seen.map(|_| Room { version, ..room }).map_err(|_| CallError::ShardUnavailable.into())
+                }
+                other @ (ControlOutcome::Invalid(_)
+                | ControlOutcome::Catalog(_)
+                | ControlOutcome::Keys(_)
+                | ControlOutcome::KeyRefused(_)
+                | ControlOutcome::RoomRefused(_)
                 | ControlOutcome::Overloaded) => Err(refused(other)),
             }
         }
@@ -138,6 +230,8 @@ impl Control for LocalControl {
                 other @ (ControlOutcome::Invalid(_)
                 | ControlOutcome::Catalog(_)
                 | ControlOutcome::KeyRefused(_)
+                | ControlOutcome::Room(_)
+                | ControlOutcome::RoomRefused(_)
                 | ControlOutcome::Overloaded) => Err(refused(other)),
             }
         }
@@ -159,7 +253,10 @@ fn refused(outcome: ControlOutcome) -> ControlError {
     match outcome {
         ControlOutcome::Invalid(error) => error.into(),
         ControlOutcome::KeyRefused(refusal) => refusal.into(),
+        ControlOutcome::RoomRefused(refusal) => refusal.into(),
         ControlOutcome::Overloaded => CallError::Overloaded { retry_after: Duration::from_secs(1) }.into(),
-        ControlOutcome::Catalog(_) | ControlOutcome::Keys(_) => CallError::OutcomeUnknown.into(),
+        ControlOutcome::Catalog(_) | ControlOutcome::Keys(_) | ControlOutcome::Room(_) => {
+            CallError::OutcomeUnknown.into()
+        }
     }
 }

@@ -7,6 +7,7 @@ mod hosted;
 pub mod inbox;
 mod local;
 mod relays;
+mod rooms;
 mod tasks;
 pub mod threads;
 mod trust;
@@ -28,15 +29,19 @@ use crate::ledger::LedgerShape;
 use crate::log::Logs;
 use crate::node::actor::Hosted;
 use crate::node::door::Door;
-use crate::node::hosted::Relays;
-use crate::node::local::{LocalControl, LocalWallets};
-use crate::node::relays::{RelayActor, RelayMsg};
+use crate::node::hosted::{RelayActors, Relays, RoomEnv};
+use crate::node::local::{LocalControl, LocalRooms, LocalWallets};
+use crate::node::relays::{Carry, RelayActor, RelayMsg};
+use crate::node::rooms::{Follower, RoomTimes};
 use crate::node::tasks::{FlushTask, OwnTask};
-use crate::resolve::{ControlView, Room};
+use crate::resolve::ControlView;
+use crate::room::rooms::{RoomLimits, Rooms};
+use crate::room::rows::RoomRows;
+use crate::room::settings::Room;
 use crate::service::{Patience, Service};
 use crate::shard::ShardLimits;
 use crate::store::Store;
-use crate::units::{NodeId, Seq, ShardId};
+use crate::units::{NodeId, Seq, ShardId, ShardKind};
 use crate::wallet::rows::WalletRows;
 use crate::wallet::wallets::{AcknowledgedBy, WalletLimits, Wallets};
 
@@ -45,6 +50,7 @@ pub struct NodeOptions {
     pub node: NodeId,
     pub shape: LedgerShape,
     pub wallets: WalletLimits,
+    pub room_limits: RoomLimits,
     pub shards: ShardLimits,
     pub accumulators: AccumulatorLimits,
     pub flush: FlushLimits,
@@ -55,6 +61,7 @@ pub struct NodeOptions {
     /// Threads for shards; 0 takes as many as there are cores, but one.
     pub workers: usize,
     pub patience: Patience,
+    /// Rooms of the configuration; one that was set at run time replaces the one here.
     pub rooms: Vec<Room>,
 }
 
@@ -81,10 +88,13 @@ pub enum ShardHealth {
 pub struct Node {
     service: Service,
     wallets: Arc<LocalWallets>,
+    rooms: Arc<LocalRooms>,
     control: Arc<Door<ControlMachine>>,
     healths: Vec<(ShardId, watch::Receiver<ShardHealth>)>,
     flushed: Vec<(ShardId, watch::Receiver<Flushed>)>,
     relays: Vec<ractor::ActorRef<RelayMsg>>,
+    /// Tasks around the room shards.
+    around_rooms: Vec<JoinHandle<()>>,
     owners: Vec<JoinHandle<()>>,
     flushers: Vec<JoinHandle<()>>,
     stopping: watch::Sender<Stopping>,
@@ -130,15 +140,19 @@ impl Node {
         let relays: Relays = Arc::new(OnceLock::new());
         let (wallets, flushed) = starting.start_wallets(&relays);
         let wallets = Arc::new(LocalWallets { shape: starting.options.shape, doors: wallets, flushed });
-        let relay_actors = starting.start_relays(&wallets).await?;
-        relays.set(relay_actors.clone()).map_err(|_| ()).expect("relays are set once");
         let (control, view) = starting.start_control();
-        let mut healths = starting.healths;
+        let (rooms, times) = starting.start_rooms(&view);
+        let actors = starting.start_relays(&wallets, &rooms).await?;
+        let relay_actors = actors.wallets.iter().chain(&actors.rooms).cloned().collect();
+        relays.set(actors).map_err(|_| ()).expect("relays are set once");
+        let mut healths = std::mem::take(&mut starting.healths);
         for (shard, health) in &mut healths {
             wait_until_serving(*shard, health).await?;
         }
+        let around_rooms = starting.start_around_rooms(&rooms, times, view.clone()).await;
         let service = Service {
             wallets: Arc::clone(&wallets) as Arc<dyn crate::handle::Wallets>,
+            rooms: Arc::clone(&rooms) as Arc<dyn crate::handle::Rooms>,
             control: Arc::new(LocalControl { door: Arc::clone(&control), view }),
             store: starting.store,
             clock: starting.clock,
@@ -147,10 +161,12 @@ impl Node {
         Ok(Node {
             service,
             wallets,
+            rooms,
             control,
             healths,
             flushed: starting.flushed,
             relays: relay_actors,
+            around_rooms,
             owners: starting.owners,
             flushers: starting.flushers,
             stopping: starting.stopping,
@@ -191,10 +207,11 @@ impl Node {
     /// How far the store is behind each shard's log: last event there and here.
     pub fn lag(&self) -> impl Iterator<Item = (ShardId, Flushed, crate::units::Seq)> + '_ {
         self.flushed.iter().map(|(shard, flushed)| {
-            let last = if *shard == ShardId::CONTROL {
-                self.control.standing().last
-            } else {
-                self.wallets.doors[usize::from(shard.index)].standing().last
+            let index = usize::from(shard.index);
+            let last = match shard.kind {
+                ShardKind::Control => self.control.standing().last,
+                ShardKind::Wallet => self.wallets.doors[index].standing().last,
+                ShardKind::Room => self.rooms.doors[index].standing().last,
             };
             (*shard, *flushed.borrow(), last)
         })
@@ -211,7 +228,9 @@ impl Node {
     /// Finishes what was admitted, moves it to the store, and ends everything.
     pub async fn stop(self) {
         self.wallets.doors.iter().for_each(|door| door.is_closing.store(true, Ordering::Release));
+        self.rooms.doors.iter().for_each(|door| door.is_closing.store(true, Ordering::Release));
         self.control.is_closing.store(true, Ordering::Release);
+        self.around_rooms.iter().for_each(JoinHandle::abort);
         self.stopping.send_replace(Stopping::Drain);
         for owner in self.owners {
             let _ended = owner.await;
@@ -287,6 +306,37 @@ impl Starting {
         (door, seen)
     }
 
+    fn start_rooms(&mut self, view: &watch::Receiver<Arc<ControlView>>) -> (Arc<LocalRooms>, Arc<RoomTimes>) {
+        let (news, times) = (LocalRooms::channel(), Arc::new(RoomTimes::default()));
+        let (shape, limits) = (self.options.shape, self.options.room_limits);
+        let mut doors = Vec::new();
+        for shard in shape.all_rooms() {
+            let env = RoomEnv { news: news.clone(), times: Arc::clone(&times) };
+            let fresh = move || Rooms::new(shard, shape, limits);
+            let (door, _) = self.start_shard(shard, fresh, move || RoomRows::new(shard, shape), env);
+            doors.push(door);
+        }
+        (Arc::new(LocalRooms { shape, doors, view: view.clone(), news }), times)
+    }
+
+    /// Begins once all shards serve, and returns when each room has been brought its settings, or cannot be.
+    async fn start_around_rooms(
+        &self,
+        rooms: &Arc<LocalRooms>,
+        times: Arc<RoomTimes>,
+        view: watch::Receiver<Arc<ControlView>>,
+    ) -> Vec<JoinHandle<()>> {
+        let rooms = || Arc::clone(rooms) as Arc<dyn crate::handle::Rooms>;
+        let (is_first_done, mut first_done) = watch::channel(false);
+        let follower = Follower { rooms: rooms(), view };
+        let tasks = vec![
+            self.workers.spawn(0, times.run(rooms(), Arc::clone(&self.clock))),
+            self.workers.spawn(0, follower.run(is_first_done)),
+        ];
+        let _gone = first_done.wait_for(|is_done| *is_done).await;
+        tasks
+    }
+
     fn start_shard<M: Hosted, R: crate::flush::Rows>(
         &mut self,
         shard: ShardId,
@@ -330,29 +380,43 @@ impl Starting {
         (door, seen_flushed)
     }
 
-    async fn start_relays(&self, wallets: &Arc<LocalWallets>) -> Result<Vec<ractor::ActorRef<RelayMsg>>, StartError> {
-        let mut relays = Vec::new();
+    async fn start_relays(
+        &self,
+        wallets: &Arc<LocalWallets>,
+        rooms: &Arc<LocalRooms>,
+    ) -> Result<RelayActors, StartError> {
+        let mut actors = RelayActors { wallets: Vec::new(), rooms: Vec::new() };
         for destination in self.options.shape.wallet_shards() {
-            let sources: Vec<_> = wallets.doors.clone();
-            let notify = Arc::new(move |destination: ShardId, answer: crate::relay::Acknowledged| {
-                if let Some(source) = sources.get(usize::from(answer.source)) {
-                    let signal = AcknowledgedBy { destination: destination.index, answer };
-                    source.tell(actor::ShardMsg::Signal(signal));
-                }
-            });
-            let relay = RelayActor {
-                destination,
-                wallets: Arc::clone(wallets) as Arc<dyn crate::handle::Wallets>,
-                clock: Arc::clone(&self.clock),
-                limits: self.options.accumulators,
-                notify,
-            };
-            let spawned = self.workers.spawn(usize::from(destination.index), Actor::spawn(None, relay, ())).await;
-            let started = spawned.map_err(|error| error.to_string());
-            let started = started.and_then(|spawned| spawned.map_err(|error| error.to_string()));
-            let (actor, _ended) = started.map_err(|why| StartError::Shard { shard: destination, why })?;
-            relays.push(actor);
+            let handle = Arc::clone(wallets) as Arc<dyn crate::handle::Wallets>;
+            let carry: Carry = Arc::new(move |parts| handle.relay(destination, parts));
+            actors.wallets.push(self.start_relay(destination, wallets, carry).await?);
         }
-        Ok(relays)
+        for destination in self.options.shape.all_rooms() {
+            let handle = Arc::clone(rooms) as Arc<dyn crate::handle::Rooms>;
+            let carry: Carry = Arc::new(move |parts| handle.relay(destination, parts));
+            actors.rooms.push(self.start_relay(destination, wallets, carry).await?);
+        }
+        Ok(actors)
+    }
+
+    async fn start_relay(
+        &self,
+        destination: ShardId,
+        wallets: &Arc<LocalWallets>,
+        carry: Carry,
+    ) -> Result<ractor::ActorRef<RelayMsg>, StartError> {
+        let sources: Vec<_> = wallets.doors.clone();
+        let notify = Arc::new(move |destination: ShardId, answer: crate::relay::Acknowledged| {
+            if let Some(source) = sources.get(usize::from(answer.source)) {
+                source.tell(actor::ShardMsg::Signal(AcknowledgedBy { destination, answer }));
+            }
+        });
+        let (clock, limits) = (Arc::clone(&self.clock), self.options.accumulators);
+        let relay = RelayActor { destination, carry, clock, limits, notify };
+        let spawned = self.workers.spawn(usize::from(destination.index), Actor::spawn(None, relay, ())).await;
+        let started = spawned.map_err(|error| error.to_string());
+        let started = started.and_then(|spawned| spawned.map_err(|error| error.to_string()));
+        let (actor, _ended) = started.map_err(|why| StartError::Shard { shard: destination, why })?;
+        Ok(actor)
     }
 }

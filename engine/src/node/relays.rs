@@ -1,18 +1,19 @@
-//! The actors that bring credits to their destinations: one per destination shard and node.
+//! The actors that bring credits and gifts to their destinations: one per destination shard and node.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::accumulator::{Accumulator, AccumulatorLimits};
 use crate::clock::Clock;
-use crate::handle::{CallError, Wallets};
-use crate::relay::{Acknowledged, CreditPart};
+use crate::handle::CallError;
+use crate::relay::{Acknowledged, RelayPart};
 use crate::units::ShardId;
 
 pub enum RelayMsg {
-    Parts(Vec<CreditPart>),
+    Parts(Vec<RelayPart>),
     /// The oldest part may have waited long enough.
     Due,
     Answered(Result<Vec<Acknowledged>, CallError>),
@@ -21,9 +22,12 @@ pub enum RelayMsg {
 /// Takes an answer back to its source.
 pub type Notify = Arc<dyn Fn(ShardId, Acknowledged) + Send + Sync>;
 
+/// Brings parts to the destination.
+pub type Carry = Arc<dyn Fn(Vec<RelayPart>) -> BoxFuture<'static, Result<Vec<Acknowledged>, CallError>> + Send + Sync>;
+
 pub struct RelayActor {
     pub destination: ShardId,
-    pub wallets: Arc<dyn Wallets>,
+    pub carry: Carry,
     pub clock: Arc<dyn Clock>,
     pub limits: AccumulatorLimits,
     pub notify: Notify,
@@ -71,7 +75,7 @@ impl Actor for RelayActor {
             Some(reason) => {
                 metrics::counter!("largesse_accumulator_batches_total", "reason" => reason.name()).increment(1);
                 state.is_sending = true;
-                let sending = self.wallets.relay(self.destination, state.accumulator.take());
+                let sending = (self.carry)(state.accumulator.take());
                 tokio::spawn(async move { drop(myself.cast(RelayMsg::Answered(sending.await))) });
             }
             None if !state.is_timed => {

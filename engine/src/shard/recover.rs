@@ -130,7 +130,7 @@ impl Replay {
             if self.is_applying {
                 machine.apply(seq, header.time, &event, &rest[..used]);
             } else {
-                machine.reread(seq, &event);
+                machine.reread(seq, header.time, &event);
             }
             rest = &rest[used..];
         }
@@ -172,7 +172,7 @@ mod tests {
     use crate::control::ControlMachine;
     use crate::log::{AppendDone, Fencing};
     use crate::store::*;
-    use crate::units::{AssetId, Epoch, UserId};
+    use crate::units::{AssetId, Epoch, RoomId, UserId};
 
     /// A log that ends with the claim at 5, and a store whose checkpoint was written in that very moment.
     struct QuickFlusher {
@@ -248,6 +248,14 @@ mod tests {
         }
 
         fn page_received(&self, _query: ReceivedQuery) -> BoxFuture<'_, Result<Page<ReceivedEntry>, StoreError>> {
+            unreachable!("recovery reads no rows")
+        }
+
+        fn load_room(&self, _shard: ShardId, _room: RoomId) -> BoxFuture<'_, Result<Vec<RoomRow>, StoreError>> {
+            unreachable!("recovery reads no rows")
+        }
+
+        fn page_feed(&self, _query: FeedQuery) -> BoxFuture<'_, Result<Vec<FeedRow>, StoreError>> {
             unreachable!("recovery reads no rows")
         }
 

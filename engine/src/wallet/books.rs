@@ -4,7 +4,9 @@
 
 use bincode::{Decode, Encode};
 
+use crate::codec;
 use crate::ledger::LedgerShape;
+use crate::machine::Impossible;
 use crate::per_asset::PerAsset;
 use crate::relay::RunningTotal;
 use crate::units::{Amount, AssetId, Seq};
@@ -18,6 +20,11 @@ pub struct Books {
     /// By index of the destination shard: what was sent to it.
     sent: Vec<Neighbour>,
 }
+
+/// What one wallet shard told the room shards, by their index: gifts, and what those debited. It moves no money, so it is
+/// no part of the sums that prove that none was lost.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct RoomsSent(Vec<Neighbour>);
 
 /// What went over one relay so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
@@ -74,6 +81,11 @@ impl Books {
 
     pub fn sent_to(&self, destination: u16) -> &Neighbour {
         &self.sent[usize::from(destination)]
+    }
+
+    /// What was sent to each wallet shard.
+    pub fn sent(&self) -> impl Iterator<Item = &Neighbour> {
+        self.sent.iter()
     }
 
     pub fn shards(&self) -> usize {
@@ -145,4 +157,41 @@ impl Books {
             assert!(totals.is_conserved(), "I1 conserved: asset {asset} does not add up at event {seq}: {totals:?}");
         }
     }
+}
+
+impl RoomsSent {
+    pub fn new(shape: LedgerShape) -> RoomsSent {
+        RoomsSent(vec![Neighbour::default(); usize::from(shape.room_shards())])
+    }
+
+    pub fn apply(&mut self, seq: Seq, event: &WalletEvent, shape: LedgerShape) {
+        if let WalletEvent::GiftSent(gift) = event {
+            let neighbour = &mut self.0[usize::from(shape.room_of(gift.said.room).index)];
+            neighbour.up_to = seq;
+            *neighbour.total.entry(gift.asset) += u128::from(gift.total().get());
+        }
+    }
+
+    /// What was sent to each room shard.
+    pub fn sent(&self) -> impl Iterator<Item = &Neighbour> {
+        self.0.iter()
+    }
+}
+
+/// The state of a checkpoint: the books, and behind them what rooms were told.
+pub fn encode_state(books: &Books, to_rooms: &RoomsSent) -> Vec<u8> {
+    let mut state = codec::encode(books);
+    codec::encode_into(to_rooms, &mut state);
+    state
+}
+
+/// Versions before there were rooms wrote the books alone: then rooms were told nothing yet.
+pub fn restored(state: &[u8], shape: LedgerShape) -> Result<(Books, RoomsSent), Impossible> {
+    let impossible = |error: codec::Undecodable| Impossible(error.to_string());
+    let (books, used) = codec::decode_front::<Books>(state).map_err(impossible)?;
+    let to_rooms = match &state[used..] {
+        [] => RoomsSent::new(shape),
+        rest => codec::decode(rest).map_err(impossible)?,
+    };
+    Ok((books, to_rooms))
 }

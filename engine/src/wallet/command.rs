@@ -3,7 +3,7 @@
 use crate::codec::Few;
 use crate::event_id::EventId;
 use crate::per_asset::PerAsset;
-use crate::relay::CreditPart;
+use crate::relay::RelayPart;
 use crate::units::{Amount, AssetId, CatalogVersion, GiftCount, GiftId, RoomId, Seq, Time, UserId};
 use crate::wallet::event::{Channel, Payee, TraceId};
 use bincode::{Decode, Encode};
@@ -16,7 +16,7 @@ pub enum WalletCommand {
     Recharge(Box<Recharge>),
     Transfer(Box<Transfer>),
     /// From a relay. Never refused; what does not fit its source's watermark changes nothing.
-    ApplyCredits(Vec<CreditPart>),
+    ApplyCredits(Vec<RelayPart>),
     /// All balances of a user.
     Read {
         user: UserId,

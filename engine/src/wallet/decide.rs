@@ -3,14 +3,14 @@
 use crate::codec::Few;
 use crate::event_id::EventId;
 use crate::machine::{Decision, Impossible};
-use crate::relay::CreditPart;
+use crate::relay::RelayPart;
 use crate::sabotage::{self, Rule};
 use crate::units::{Amount, AssetId, Time, UserId};
 use crate::wallet::command::{BindTransaction, GiftTerms, Recharge, SendGift, Transfer};
 use crate::wallet::event::{
     AccountCredited, Credit, CreditsApplied, GiftSent, PointsIssued, Recharged, SourceApplied, Transferred, WalletEvent,
 };
-use crate::wallet::outbox::merged;
+use crate::wallet::outbox::merged_credits;
 use crate::wallet::outcome::{Refusal, WalletOutcome};
 use crate::wallet::wallets::{Wallets, applied};
 use crate::wallet::window::{ID_AHEAD_MILLIS, Remembered};
@@ -196,7 +196,7 @@ impl Wallets {
     }
 
     /// Credits from other shards: each part counts that goes on exactly where its source stands; never refused.
-    pub(super) fn judge(&self, parts: &[CreditPart]) -> Decision<WalletEvent, WalletOutcome> {
+    pub(super) fn judge(&self, parts: &[RelayPart]) -> Decision<WalletEvent, WalletOutcome> {
         let mut sources: Few<SourceApplied> = Few::default();
         let mut credits = Vec::new();
         for part in parts.iter().filter(|part| self.is_next(part)) {
@@ -220,9 +220,10 @@ impl Wallets {
             sources.push(SourceApplied {
                 source: part.source,
                 up_to: part.up_to,
-                sums: part.sums.iter().map(|(asset, sum)| (asset, *sum)).collect(),
+                sums: part.sums.iter().map(|(asset, sum)| (asset, amount(*sum))).collect(),
             });
-            credits = if credits.is_empty() { part.credits.clone() } else { merged(credits, part.credits.clone()) };
+            credits =
+                if credits.is_empty() { part.credits.clone() } else { merged_credits(credits, part.credits.clone()) };
         }
         if sources.is_empty() {
             return Decision::Told(WalletOutcome::Credits(self.stands(parts)));
@@ -269,6 +270,11 @@ impl<'a> Changed<'a> {
         self.set(user, asset, balance);
         balance
     }
+}
+
+/// A sum of credits, all of which are money that there is.
+fn amount(sum: u128) -> Amount {
+    u64::try_from(sum).ok().and_then(Amount::new).expect("all money there is fits an amount")
 }
 
 fn plus(balance: Amount, amount: Amount) -> Amount {

@@ -1,4 +1,4 @@
-//! The source's side of its relays: what was sent to each other shard and is not acknowledged yet.
+//! The source's side of its relays: what was sent to each other shard, wallets and rooms, and is not acknowledged yet.
 //!
 //! Nothing in here is believed: after a start it is made again from the log, and each destination is asked where it stands.
 
@@ -7,13 +7,13 @@ use std::collections::VecDeque;
 use hashbrown::HashMap;
 
 use crate::ledger::LedgerShape;
-use crate::per_asset::PerAsset;
-use crate::relay::{Acknowledged, CreditPart, RunningTotal};
-use crate::units::{Amount, AssetId, Seq, ShardId, Time, UserId};
-use crate::wallet::books::Books;
+use crate::relay::{Acknowledged, RelayPart, RunningTotal};
+use crate::room::gift::{GatheredGifts, RoomGift};
+use crate::units::{Amount, AssetId, Seq, ShardId, ShardKind, Time, UserId};
+use crate::wallet::books::Neighbour;
 use crate::wallet::event::{RemoteCredit, WalletEvent};
 
-/// Most accounts in one part; beyond, an event's credits begin a new one.
+/// Most accounts in one part, or gifts of that weight; beyond, an event begins a new one.
 pub const PART_CREDITS_MAX: usize = 4_096;
 /// Parts on their way to one destination at once. More wait, merged.
 const SENT_MAX: usize = 32;
@@ -37,11 +37,13 @@ pub struct Disagreement {
 #[derive(Debug)]
 pub struct Outbox {
     source: u16,
+    shape: LedgerShape,
+    /// First those to wallet shards, then those to room shards.
     lanes: Vec<Lane>,
     /// Lanes with an open part.
-    touched: Vec<u16>,
+    touched: Vec<usize>,
     /// Lanes with cut parts that are not durable yet.
-    uncertain: VecDeque<u16>,
+    uncertain: VecDeque<usize>,
     /// What is noted now was noted before by an owner that is gone.
     is_replaying: bool,
 }
@@ -71,8 +73,9 @@ struct Lane {
 struct OpenPart {
     first: Option<Seq>,
     up_to: Seq,
-    sums: PerAsset<Amount>,
+    sums: RunningTotal,
     accounts: HashMap<(UserId, AssetId), Amount, foldhash::fast::FixedState>,
+    gifts: GatheredGifts,
 }
 
 #[derive(Clone, Debug)]
@@ -83,50 +86,67 @@ struct Part {
     since: Time,
     /// An earlier owner may have sent it: the destination may stand at its end, so it is never merged with the next.
     is_replayed: bool,
-    part: CreditPart,
+    part: RelayPart,
 }
 
 /// Parts ready to go, with their destination.
-pub type Outgoing = Vec<(u16, CreditPart)>;
+pub type Outgoing = Vec<(ShardId, RelayPart)>;
 
 impl Outbox {
     pub fn new(source: u16, shape: LedgerShape) -> Outbox {
-        let lanes = (0..shape.wallet_shards).map(|_| Lane { is_anchored: true, ..Lane::default() }).collect();
-        Outbox { source, lanes, touched: Vec::new(), uncertain: VecDeque::new(), is_replaying: false }
+        let count = usize::from(shape.wallet_shards) + usize::from(shape.room_shards());
+        let lanes = (0..count).map(|_| Lane { is_anchored: true, ..Lane::default() }).collect();
+        Outbox { source, shape, lanes, touched: Vec::new(), uncertain: VecDeque::new(), is_replaying: false }
+    }
+
+    fn destination(&self, lane: usize) -> ShardId {
+        destination(self.shape, lane)
     }
 
     /// Notes what an event sends elsewhere.
-    pub fn apply(&mut self, seq: Seq, event: &WalletEvent, shape: LedgerShape) {
-        let (lanes, touched) = (&mut self.lanes, &mut self.touched);
+    pub fn apply(&mut self, seq: Seq, at: Time, event: &WalletEvent) {
+        let shape = self.shape;
         let mut is_large = false;
         event.for_each_remote(|credit| {
-            let destination = shape.wallet_of(credit.user).index;
-            let open = &mut lanes[usize::from(destination)].open;
-            if open.first.is_none() {
-                open.first = Some(seq);
-                touched.push(destination);
-            }
-            open.add(seq, credit);
+            let open = self.open(lane_of(shape, shape.wallet_of(credit.user)), seq);
+            open.add_credit(credit);
             is_large |= open.accounts.len() >= PART_CREDITS_MAX;
         });
+        if let WalletEvent::GiftSent(gift) = event {
+            let open = self.open(lane_of(shape, shape.room_of(gift.said.room)), seq);
+            open.add_gift(RoomGift::new(gift, at));
+            is_large |= open.gifts.weight() >= PART_CREDITS_MAX;
+        }
         if is_large {
             self.cut();
         }
     }
 
+    /// The open part of a lane, which from now on covers this event.
+    fn open(&mut self, lane: usize, seq: Seq) -> &mut OpenPart {
+        let open = &mut self.lanes[lane].open;
+        if open.first.is_none() {
+            open.first = Some(seq);
+            self.touched.push(lane);
+        }
+        open.up_to = seq;
+        open
+    }
+
     /// Ends the open parts: at the end of each record, so that a replay cuts at the same places.
     pub fn cut(&mut self) {
-        for destination in self.touched.drain(..) {
-            self.lanes[usize::from(destination)].cut(self.source);
-            self.uncertain.push_back(destination);
+        for lane in self.touched.drain(..) {
+            self.lanes[lane].cut(self.source);
+            self.uncertain.push_back(lane);
         }
     }
 
     /// The log has everything up to `seq`: what was cut up to there may go.
     pub fn durable(&mut self, seq: Seq, now: Time) -> Outgoing {
         let mut outgoing = Vec::new();
-        while let Some(&destination) = self.uncertain.front() {
-            let lane = &mut self.lanes[usize::from(destination)];
+        while let Some(&number) = self.uncertain.front() {
+            let destination = self.destination(number);
+            let lane = &mut self.lanes[number];
             match lane.cut.front() {
                 Some(part) if part.part.up_to > seq => break,
                 Some(_) => {
@@ -146,19 +166,19 @@ impl Outbox {
     /// A destination says where it stands.
     pub fn acknowledged(
         &mut self,
-        destination: u16,
+        destination: ShardId,
         answer: &Acknowledged,
         now: Time,
     ) -> Result<Outgoing, Box<Disagreement>> {
         let source = self.source;
-        let lane = &mut self.lanes[usize::from(destination)];
+        let lane = &mut self.lanes[lane_of(self.shape, destination)];
         if lane.is_overtaken(answer) {
             return Ok(Vec::new());
         }
         lane.trim(answer).map_err(|sent| {
             Box::new(Disagreement {
                 source_shard: ShardId::wallet(source),
-                destination: ShardId::wallet(destination),
+                destination,
                 watermark: answer.watermark,
                 sent,
                 received: answer.received.clone(),
@@ -176,7 +196,8 @@ impl Outbox {
             self.lanes.iter_mut().for_each(|lane| lane.replayed(now));
         }
         let mut outgoing = Vec::new();
-        for (destination, lane) in (0u16..).zip(&mut self.lanes) {
+        for (number, lane) in self.lanes.iter_mut().enumerate() {
+            let destination = destination(self.shape, number);
             // A clock that was set back must not keep anyone waiting until it is where it was.
             lane.progress = lane.progress.min(now);
             if lane.progress.plus_millis(RESEND_MILLIS) > now {
@@ -184,7 +205,7 @@ impl Outbox {
             }
             if !lane.is_anchored {
                 lane.progress = now;
-                outgoing.push((destination, question(self.source)));
+                outgoing.push((destination, RelayPart::question(self.source)));
             } else if !lane.sent.is_empty() {
                 lane.progress = now;
                 outgoing.extend(lane.sent.iter().map(|part| (destination, part.part.clone())));
@@ -210,33 +231,41 @@ impl Outbox {
 
     /// After a start: the events between the oldest unsettled one and the checkpoint were applied without their running
     /// totals; the checkpoint's totals say what those were. What comes now is still a replay, until [`Outbox::resend`].
-    pub fn resume(&mut self, books: &Books) {
+    pub fn resume<'a>(&mut self, sent: impl Iterator<Item = &'a Neighbour>) {
         self.is_replaying = true;
         self.cut();
         self.uncertain.clear();
-        for (destination, lane) in (0u16..).zip(&mut self.lanes) {
-            lane.resume(books, destination);
+        for (lane, sent) in self.lanes.iter_mut().zip(sent) {
+            lane.resume(sent);
         }
     }
 }
 
-/// A part that covers nothing: its answer says where the destination stands.
-fn question(source: u16) -> CreditPart {
-    CreditPart {
-        source,
-        after: Seq::NONE,
-        up_to: Seq::NONE,
-        before: RunningTotal::default(),
-        sums: PerAsset::default(),
-        credits: Vec::new(),
+fn lane_of(shape: LedgerShape, destination: ShardId) -> usize {
+    match destination.kind {
+        ShardKind::Wallet => usize::from(destination.index),
+        ShardKind::Room => usize::from(shape.wallet_shards) + usize::from(destination.index),
+        ShardKind::Control => unreachable!("nothing is relayed to the control shard"),
+    }
+}
+
+fn destination(shape: LedgerShape, lane: usize) -> ShardId {
+    let index = u16::try_from(lane).expect("a ledger has few shards");
+    match index.checked_sub(shape.wallet_shards) {
+        None => ShardId::wallet(index),
+        Some(room) => ShardId::room(room),
     }
 }
 
 impl OpenPart {
-    fn add(&mut self, seq: Seq, credit: RemoteCredit) {
-        self.up_to = seq;
-        add(self.sums.entry(credit.asset), credit.amount);
+    fn add_credit(&mut self, credit: RemoteCredit) {
+        *self.sums.entry(credit.asset) += u128::from(credit.amount.get());
         add(self.accounts.entry((credit.user, credit.asset)).or_default(), credit.amount);
+    }
+
+    fn add_gift(&mut self, gift: RoomGift) {
+        *self.sums.entry(gift.asset) += u128::from(gift.value().get());
+        self.gifts.add(gift);
     }
 }
 
@@ -246,13 +275,14 @@ impl Lane {
         let mut credits: Vec<RemoteCredit> =
             self.open.accounts.drain().map(|((user, asset), amount)| RemoteCredit { user, asset, amount }).collect();
         credits.sort_unstable_by_key(|credit| (credit.user, credit.asset));
-        let part = CreditPart {
+        let part = RelayPart {
             source,
             after: self.end,
             up_to: self.open.up_to,
             before: self.total.clone(),
             sums: std::mem::take(&mut self.open.sums),
             credits,
+            gifts: self.open.gifts.take(),
         };
         self.total = part.after_total();
         self.end = part.up_to;
@@ -262,16 +292,16 @@ impl Lane {
     /// Keeps a durable part, merged with the last one that has not been sent where that is small enough.
     fn hold(&mut self, part: Part) {
         let fits = |last: &&mut Part| {
-            let is_small = last.part.credits.len() + part.part.credits.len() <= PART_CREDITS_MAX;
+            let is_small = last.part.weight() + part.part.weight() <= PART_CREDITS_MAX;
             is_small && !last.is_replayed && !part.is_replayed
         };
         match self.held.back_mut().filter(fits) {
-            Some(last) => last.merge(part),
+            Some(last) => last.part.merge(part.part),
             None => self.held.push_back(part),
         }
     }
 
-    fn send(&mut self, destination: u16, now: Time, outgoing: &mut Outgoing) {
+    fn send(&mut self, destination: ShardId, now: Time, outgoing: &mut Outgoing) {
         while self.is_anchored && self.sent.len() < SENT_MAX {
             let Some(part) = self.held.pop_front() else { return };
             if self.sent.is_empty() {
@@ -327,13 +357,12 @@ impl Lane {
         oldest.map(|part| part.first).or(self.open.first)
     }
 
-    fn resume(&mut self, books: &Books, destination: u16) {
-        let sent = books.sent_to(destination);
+    fn resume(&mut self, sent: &Neighbour) {
         // Going backwards from the checkpoint's total gives the total before each part.
         let mut total = sent.total.clone();
         for part in self.cut.iter_mut().rev() {
             for (asset, sum) in part.part.sums.iter() {
-                *total.entry(asset) -= u128::from(sum.get());
+                *total.entry(asset) -= sum;
             }
             part.is_replayed = true;
             part.part.before = total.iter().filter(|(_, sum)| **sum > 0).map(|(asset, sum)| (asset, *sum)).collect();
@@ -351,19 +380,8 @@ impl Lane {
     }
 }
 
-impl Part {
-    fn merge(&mut self, next: Part) {
-        debug_assert_eq!(self.part.up_to, next.part.after, "parts of one lane follow each other");
-        self.part.up_to = next.part.up_to;
-        for (asset, sum) in next.part.sums.iter() {
-            add(self.part.sums.entry(asset), *sum);
-        }
-        self.part.credits = merged(std::mem::take(&mut self.part.credits), next.part.credits);
-    }
-}
-
 /// Two sorted lists of credits as one, an account once.
-pub fn merged(one: Vec<RemoteCredit>, other: Vec<RemoteCredit>) -> Vec<RemoteCredit> {
+pub fn merged_credits(one: Vec<RemoteCredit>, other: Vec<RemoteCredit>) -> Vec<RemoteCredit> {
     let mut all = Vec::with_capacity(one.len() + other.len());
     all.extend(one);
     all.extend(other);

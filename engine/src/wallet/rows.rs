@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 
-use crate::codec;
 use crate::flush::{Rows, front};
 use crate::ledger::LedgerShape;
 use crate::machine::Impossible;
@@ -13,7 +12,7 @@ use crate::store::{
     BalanceRow, Checkpoint, FlushBatch, HistorySlot, ReceivedEntry, ReceivedKind, ReceivedRow, SentRow, StoredEvent,
 };
 use crate::units::{Amount, AssetId, Seq, ShardId, Time, UserId};
-use crate::wallet::books::Books;
+use crate::wallet::books::{self, Books, RoomsSent};
 use crate::wallet::event::WalletEvent;
 
 /// Most entries in one packed row, unless a single event has more.
@@ -23,6 +22,7 @@ pub struct WalletRows {
     shard: ShardId,
     shape: LedgerShape,
     books: Books,
+    to_rooms: RoomsSent,
     balances: HashMap<(UserId, AssetId), (Amount, Seq), foldhash::fast::RandomState>,
     sent: Vec<SentRow>,
     received: BTreeMap<(ShardId, UserId, HistorySlot, u8), Vec<ReceivedEntry>>,
@@ -34,6 +34,7 @@ impl WalletRows {
             shard,
             shape,
             books: Books::new(shape),
+            to_rooms: RoomsSent::new(shape),
             balances: HashMap::default(),
             sent: Vec::new(),
             received: BTreeMap::new(),
@@ -78,7 +79,7 @@ impl WalletRows {
 impl Rows for WalletRows {
     fn restore(&mut self, checkpoint: Option<&Checkpoint>) -> Result<(), Impossible> {
         if let Some(checkpoint) = checkpoint {
-            self.books = codec::decode(&checkpoint.state).map_err(|error| Impossible(error.to_string()))?;
+            (self.books, self.to_rooms) = books::restored(&checkpoint.state, self.shape)?;
         }
         Ok(())
     }
@@ -95,6 +96,7 @@ impl Rows for WalletRows {
         }
         self.receive_all(seq, at, &event);
         self.books.apply(seq, &event, self.shape);
+        self.to_rooms.apply(seq, &event, self.shape);
         Ok(used)
     }
 
@@ -114,7 +116,7 @@ impl Rows for WalletRows {
                 batch.received.push(ReceivedRow { user, shard, slot, spread, source, first, last, entries });
             }
         }
-        batch.checkpoint.state = codec::encode(&self.books);
+        batch.checkpoint.state = books::encode_state(&self.books, &self.to_rooms);
     }
 }
 
@@ -133,6 +135,7 @@ fn packed(entries: &[ReceivedEntry]) -> Vec<Vec<ReceivedEntry>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec;
     use crate::event_id::EventId;
     use crate::fold::Fold;
     use crate::units::Position;
@@ -167,8 +170,7 @@ mod tests {
             time: Time(5),
             state: Vec::new(),
         };
-        let (balances, sent, received) = Default::default();
-        let mut batch = FlushBatch { shard: ShardId::wallet(0), balances, sent, received, checkpoint };
+        let mut batch = FlushBatch::new(checkpoint);
         rows.finish(&mut batch);
         assert!(batch.received.len() > 3 && batch.received.iter().all(|row| row.entries.len() <= ROW_ENTRIES_MAX));
         assert_eq!(batch.received.iter().map(|row| row.entries.len()).sum::<usize>(), 3_000);

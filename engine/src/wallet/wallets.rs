@@ -11,11 +11,11 @@ use crate::codec;
 use crate::event_id::EventId;
 use crate::ledger::LedgerShape;
 use crate::machine::Impossible;
-use crate::relay::{Acknowledged, CreditPart};
+use crate::relay::{Acknowledged, RelayPart};
 use crate::sabotage::{self, Rule};
 use crate::store::{BalanceRow, Checkpoint, StoredEvent};
 use crate::units::{Amount, AssetId, Seq, ShardId, Time, UserId};
-use crate::wallet::books::Books;
+use crate::wallet::books::{Books, RoomsSent};
 use crate::wallet::event::{AccountChange, Direction, WalletEvent};
 use crate::wallet::outbox::{Outbox, Outgoing};
 use crate::wallet::outcome::{Applied, Balances, Refusal, WalletOutcome};
@@ -43,6 +43,7 @@ pub struct Wallets {
     /// Receipts that were asked of the store for commands that wait.
     asked_receipts: HashMap<(UserId, EventId), AskedReceipt, FixedState>,
     pub(super) books: Books,
+    to_rooms: RoomsSent,
     outbox: Outbox,
     /// Seq of the last event.
     pub(super) last: Seq,
@@ -99,7 +100,7 @@ pub enum WalletRow {
 /// A destination says where this shard stands with it.
 #[derive(Clone, Debug)]
 pub struct AcknowledgedBy {
-    pub destination: u16,
+    pub destination: ShardId,
     pub answer: Acknowledged,
 }
 
@@ -114,6 +115,7 @@ impl Wallets {
             window: Window::new(limits.window, Time::ZERO, limits.hash_seed),
             asked_receipts: HashMap::with_hasher(hasher()),
             books: Books::new(shape),
+            to_rooms: RoomsSent::new(shape),
             outbox: Outbox::new(shard.index, shape),
             last: Seq::NONE,
             time: Time::ZERO,
@@ -158,14 +160,11 @@ impl Wallets {
     }
 
     /// A destination says where this shard stands with it.
-    pub fn acknowledged(&mut self, destination: u16, answer: &Acknowledged, now: Time) -> Result<Outgoing, Impossible> {
+    pub fn acknowledged(&mut self, destination: ShardId, answer: &Acknowledged, now: Time) -> Result<Outgoing, Impossible> {
         if answer.watermark > self.last {
             return Err(Impossible(format!(
-                "{} has applied {} up to event {}, which ends at {}: the log lost records",
-                ShardId::wallet(destination),
-                self.shard,
-                answer.watermark,
-                self.last
+                "{destination} has applied {} up to event {}, which ends at {}: the log lost records",
+                self.shard, answer.watermark, self.last
             )));
         }
         self.outbox.acknowledged(destination, answer, now).map_err(|error| Impossible(error.to_string()))
@@ -356,14 +355,14 @@ pub(super) fn applied(seq: Seq, at: Time, event: &WalletEvent, replayed: bool) -
 
 impl Wallets {
     /// Whether a part goes on exactly where its source stands.
-    pub(super) fn is_next(&self, part: &CreditPart) -> bool {
+    pub(super) fn is_next(&self, part: &RelayPart) -> bool {
         usize::from(part.source) < self.books.shards()
             && part.up_to > part.after
             && (self.books.received_from(part.source).up_to == part.after || sabotage::is(Rule::WatermarkCheck))
     }
 
     /// Where the sources of these parts stand here, each once.
-    pub(super) fn stands(&self, parts: &[CreditPart]) -> Vec<Acknowledged> {
+    pub(super) fn stands(&self, parts: &[RelayPart]) -> Vec<Acknowledged> {
         let mut stands: Vec<Acknowledged> = Vec::new();
         for source in parts.iter().map(|part| part.source) {
             let is_told = stands.iter().any(|stand| stand.source == source);

@@ -3,7 +3,7 @@
 use largesse_engine::catalog::{Asset, Catalog, CatalogDraft, Gift, PointsRule, Rules, SendRule, Share, Tier};
 use largesse_engine::control::{ControlCommand, ControlOutcome};
 use largesse_engine::record::{EventsHeader, encode_events};
-use largesse_engine::resolve::Room;
+use largesse_engine::room::settings::Room;
 use largesse_engine::units::{Amount, AssetId, GiftId, RoomId, UserId};
 
 use super::*;

@@ -93,7 +93,7 @@ impl World {
 
     // ---- relays ----
 
-    pub(super) fn hand_on(&mut self, node: usize, outgoing: Vec<(u16, CreditPart)>) {
+    pub(super) fn hand_on(&mut self, node: usize, outgoing: Vec<(u16, RelayPart)>) {
         let now = self.clock(node);
         let mut touched = BTreeSet::new();
         for (destination, part) in outgoing {
@@ -126,7 +126,7 @@ impl World {
         let parts = Accumulator::take(&mut relay.accumulator);
         self.check_parts(&parts);
         self.trace.note(self.now, || {
-            let told = |part: &CreditPart| format!("wallet-{} ({}, {}]", part.source, part.after, part.up_to);
+            let told = |part: &RelayPart| format!("wallet-{} ({}, {}]", part.source, part.after, part.up_to);
             format!("n{node} sends to {destination}: {}", parts.iter().map(told).collect::<Vec<_>>().join(" "))
         });
         self.numbers += 1;
@@ -150,7 +150,7 @@ impl World {
         from: Life,
         to: usize,
         destination: ShardId,
-        parts: Vec<CreditPart>,
+        parts: Vec<RelayPart>,
         key: CallKey,
     ) {
         let serving = self.nodes[to].seats[place_of(destination)].owner.serving();

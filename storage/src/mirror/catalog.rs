@@ -1,7 +1,7 @@
 //! Gifts and rooms as keys: one for each, and a list of those in force, since a withdrawn one may live on for a while.
 
 use largesse_engine::catalog::CatalogDraft;
-use largesse_engine::resolve::Room;
+use largesse_engine::room::settings::Room;
 use largesse_engine::units::{CatalogVersion, ShardId};
 use serde_json::{Value, json};
 

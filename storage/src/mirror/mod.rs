@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use largesse_engine::ledger::{LedgerName, LedgerShape};
 use largesse_engine::node::threads;
-use largesse_engine::resolve::Room;
+use largesse_engine::room::settings::Room;
 use largesse_engine::store::{Store, StoreError};
 use tokio::sync::{oneshot, watch};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use largesse_engine::catalog::CatalogDraft;
 use largesse_engine::ledger::LedgerShape;
 use largesse_engine::node::backoff::{Backoff, Ladder};
-use largesse_engine::resolve::Room;
+use largesse_engine::room::settings::Room;
 use largesse_engine::store::{BalanceRow, Checkpoint, Store};
 use largesse_engine::units::{CatalogVersion, Seq, ShardId, Time, UserId};
 use tokio::sync::watch;

@@ -12,7 +12,7 @@ use largesse_engine::flush::FlushLimits;
 use largesse_engine::ledger::LedgerName;
 use largesse_engine::log::Logs;
 use largesse_engine::node::{Node, NodeOptions, StartError};
-use largesse_engine::resolve::Room;
+use largesse_engine::room::settings::Room;
 use largesse_engine::service::{GiftRequest, Patience, Receipt, Service, ServiceError};
 use largesse_engine::shard::ShardLimits;
 use largesse_engine::store::Store;

@@ -10,7 +10,7 @@ use largesse_engine::codec;
 use largesse_engine::control::{CatalogSet, ControlState};
 use largesse_engine::fold::Fold;
 use largesse_engine::ledger::LedgerShape;
-use largesse_engine::resolve::Room;
+use largesse_engine::room::settings::Room;
 use largesse_engine::store::{BalanceRow, Checkpoint, FlushBatch, Store};
 use largesse_engine::units::{Amount, AssetId, CatalogVersion, GiftId, Position, RoomId, Seq, ShardId, Time, UserId};
 use largesse_storage::mirror::{Mirror, MirrorOptions, Topology};

@@ -26,7 +26,7 @@ use expect_test::Expect;
 use crate::codec::Few;
 use crate::event_id::EventId;
 use crate::ledger::LedgerShape;
-use crate::relay::CreditPart;
+use crate::relay::RelayPart;
 use crate::units::{Amount, AssetId, CatalogVersion, GiftCount, GiftId, RoomId, Seq, UserId};
 use crate::wallet::command::{
     BindTransaction, CreditTerm, GiftSaid, GiftTerms, Recharge, RechargeSaid, SendGift, Transfer, TransferCredit,
@@ -332,7 +332,7 @@ fn hold<'a>(holds: &'a mut crate::wallet::tests::world::Holds, what: &str) -> &'
     }
 }
 
-pub fn part_text(part: &CreditPart) -> String {
+pub fn part_text(part: &RelayPart) -> String {
     let list = |sums: Vec<(AssetId, u128)>| {
         let texts: Vec<_> = sums.into_iter().map(|(asset, sum)| format!("{} {sum}", asset_name(asset))).collect();
         if texts.is_empty() { "nothing".into() } else { texts.join(", ") }

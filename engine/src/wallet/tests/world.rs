@@ -12,7 +12,7 @@ use crate::accumulator::{Accumulator, AccumulatorLimits};
 use crate::flush::{FlushLimits, Flusher, Settled};
 use crate::ledger::LedgerShape;
 use crate::log::{Fencing, ShardLog};
-use crate::relay::CreditPart;
+use crate::relay::RelayPart;
 use crate::shard::recover::recover;
 use crate::shard::{Effect, Shard, ShardLimits, Stop};
 use crate::store::Store;
@@ -60,7 +60,7 @@ pub struct World {
     pub hosts: Vec<Host>,
     pub store: ListStore,
     /// Parts under way, with their destination.
-    pub wire: VecDeque<(u16, CreditPart)>,
+    pub wire: VecDeque<(u16, RelayPart)>,
     /// Answers to parts under way, with the source that they go to.
     pub acks: VecDeque<(u16, AcknowledgedBy)>,
     /// Parts go through an accumulator per destination, as on a real node; otherwise each goes alone.

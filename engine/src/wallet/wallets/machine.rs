@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::machine::{Decision, Machine, Undecided};
+use crate::wallet::books;
 use crate::wallet::command::WalletCommand;
 use crate::wallet::decide;
 
@@ -157,7 +158,8 @@ impl Machine for Wallets {
             }
         }
         self.books.apply(seq, event, self.shape);
-        self.outbox.apply(seq, event, self.shape);
+        self.to_rooms.apply(seq, event, self.shape);
+        self.outbox.apply(seq, at, event);
         (self.last, self.time) = (seq, at);
     }
 
@@ -260,7 +262,7 @@ impl Machine for Wallets {
 
     fn restore(&mut self, checkpoint: Option<&Checkpoint>) -> Result<(), Impossible> {
         let Some(checkpoint) = checkpoint else { return Ok(()) };
-        self.books = codec::decode(&checkpoint.state).map_err(|error| Impossible(error.to_string()))?;
+        (self.books, self.to_rooms) = books::restored(&checkpoint.state, self.shape)?;
         if self.books.shards() != usize::from(self.shape.wallet_shards) {
             return Err(Impossible(format!("the checkpoint of {} is of another number of shards", self.shard)));
         }
@@ -274,11 +276,11 @@ impl Machine for Wallets {
         Ok(())
     }
 
-    fn reread(&mut self, seq: Seq, event: &WalletEvent) {
-        self.outbox.apply(seq, event, self.shape);
+    fn reread(&mut self, seq: Seq, at: Time, event: &WalletEvent) {
+        self.outbox.apply(seq, at, event);
     }
 
     fn reread_done(&mut self) {
-        self.outbox.resume(&self.books);
+        self.outbox.resume(self.books.sent().chain(self.to_rooms.sent()));
     }
 }

@@ -1,0 +1,128 @@
+//! Streaks of taps. Their ids are the room's own, and each ends once, whatever its client does.
+
+use std::collections::VecDeque;
+
+use bincode::{Decode, Encode};
+use hashbrown::HashMap;
+
+use crate::codec::Few;
+use crate::room::event::{ComboEnd, ComboEnded, ComboNow};
+use crate::room::gift::RoomGift;
+use crate::units::{AssetId, GiftId, RoomSeq, Time, UserId};
+
+/// Streaks open at once in one room; beyond, gifts are shown without one.
+pub const COMBOS_MAX: usize = 100_000;
+
+/// What makes gifts a streak: somebody sends the same to the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct ComboKey {
+    pub sender: UserId,
+    pub gift: GiftId,
+    pub asset: AssetId,
+    pub receivers: Few<UserId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Combo {
+    pub now: ComboNow,
+    /// The client's own number. Another one begins another streak.
+    pub client: Option<u64>,
+}
+
+impl ComboKey {
+    pub fn of(gift: &RoomGift) -> ComboKey {
+        ComboKey { sender: gift.sender, gift: gift.gift, asset: gift.asset, receivers: gift.receivers.clone() }
+    }
+
+    pub fn ended(&self, combo: &ComboNow, cause: ComboEnd) -> ComboEnded {
+        ComboEnded {
+            id: combo.id,
+            sender: self.sender,
+            receivers: self.receivers.clone(),
+            gift: self.gift,
+            asset: self.asset,
+            count: combo.count,
+            value: combo.value,
+            cause,
+        }
+    }
+}
+
+/// The streaks that are open in one room.
+#[derive(Debug, Default)]
+pub struct Combos {
+    by_key: HashMap<ComboKey, Combo, foldhash::fast::FixedState>,
+    by_id: HashMap<RoomSeq, ComboKey, foldhash::fast::FixedState>,
+    /// In the order in which they end. One that was gone on with has a later place as well, and only that counts.
+    queue: VecDeque<(Time, RoomSeq)>,
+}
+
+impl Combos {
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    pub fn get(&self, key: &ComboKey) -> Option<&Combo> {
+        self.by_key.get(key)
+    }
+
+    pub fn contains(&self, id: RoomSeq) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
+    pub fn set(&mut self, key: ComboKey, combo: Combo) {
+        if self.queue.back() != Some(&(combo.now.expires, combo.now.id)) {
+            self.queue.push_back((combo.now.expires, combo.now.id));
+        }
+        self.by_id.insert(combo.now.id, key.clone());
+        self.by_key.insert(key, combo);
+        // Places that count no more are bounded by those that do.
+        if self.queue.len() > 16 + 8 * self.by_key.len() {
+            let (by_id, by_key) = (&self.by_id, &self.by_key);
+            self.queue.retain(|place| is_current(by_id, by_key, *place));
+        }
+    }
+
+    pub fn end(&mut self, id: RoomSeq) {
+        if let Some(key) = self.by_id.remove(&id) {
+            self.by_key.remove(&key);
+        }
+        while let Some(place) = self.queue.front() {
+            if is_current(&self.by_id, &self.by_key, *place) {
+                break;
+            }
+            self.queue.pop_front();
+        }
+    }
+
+    /// When the first of them ends.
+    pub fn due(&self) -> Option<Time> {
+        self.in_order().next().map(|(_, combo)| combo.now.expires)
+    }
+
+    /// All of them, those that end first before the others.
+    pub fn in_order(&self) -> impl Iterator<Item = (&ComboKey, &Combo)> {
+        let current = self.queue.iter().filter(|place| is_current(&self.by_id, &self.by_key, **place));
+        current.map(|(_, id)| {
+            let key = &self.by_id[id];
+            (key, &self.by_key[key])
+        })
+    }
+
+    /// After rows were laid under what a replay had brought.
+    pub fn sort(&mut self) {
+        self.queue = self.by_key.values().map(|combo| (combo.now.expires, combo.now.id)).collect();
+        self.queue.make_contiguous().sort_unstable();
+    }
+}
+
+type ById = HashMap<RoomSeq, ComboKey, foldhash::fast::FixedState>;
+type ByKey = HashMap<ComboKey, Combo, foldhash::fast::FixedState>;
+
+fn is_current(by_id: &ById, by_key: &ByKey, (expires, id): (Time, RoomSeq)) -> bool {
+    by_id.get(&id).and_then(|key| by_key.get(key)).is_some_and(|combo| combo.now.expires == expires)
+}
