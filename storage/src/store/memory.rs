@@ -7,12 +7,13 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use largesse_engine::codec;
 use largesse_engine::event_id::EventId;
+use largesse_engine::room::event::RowGroup;
 use largesse_engine::sabotage::{self, Rule};
 use largesse_engine::store::{
-    BalanceRow, Checkpoint, FlushBatch, HistorySlot, Page, ReceivedEntry, ReceivedQuery, ReceivedRow, SentQuery, Store,
-    StoreError, StoredEvent,
+    BalanceRow, Checkpoint, FeedQuery, FeedRow, FlushBatch, HistorySlot, Page, ReceivedEntry, ReceivedQuery, ReceivedRow,
+    RoomRow, SentQuery, Store, StoreError, StoredEvent,
 };
-use largesse_engine::units::{AssetId, Seq, ShardId, Time, UserId};
+use largesse_engine::units::{AssetId, RoomId, RoomSeq, Seq, ShardId, Time, UserId};
 
 use super::PAGE_ITEMS_MAX;
 
@@ -38,6 +39,8 @@ struct Rows {
     sent: BTreeMap<SentKey, StoredEvent>,
     pointers: BTreeMap<(ShardId, UserId, EventId), SentKey>,
     received: BTreeMap<ReceivedKey, ReceivedRow>,
+    feed: BTreeMap<(ShardId, RoomId, RoomSeq), FeedRow>,
+    rooms: BTreeMap<(ShardId, RoomId, RowGroup, Vec<u8>), RoomRow>,
     checkpoints: BTreeMap<ShardId, Checkpoint>,
 }
 
@@ -103,6 +106,17 @@ impl Store for MemoryStore {
         Box::pin(self.read(move |rows| rows.page_received(&query)))
     }
 
+    fn load_room(&self, shard: ShardId, room: RoomId) -> BoxFuture<'_, Result<Vec<RoomRow>, StoreError>> {
+        Box::pin(self.read(move |rows| {
+            let of_room = rows.rooms.iter().filter(|(key, row)| (key.0, key.1) == (shard, room) && !row.value.is_empty());
+            Ok(of_room.map(|(_, row)| row.clone()).collect())
+        }))
+    }
+
+    fn page_feed(&self, query: FeedQuery) -> BoxFuture<'_, Result<Vec<FeedRow>, StoreError>> {
+        Box::pin(self.read(move |rows| Ok(rows.page_feed(&query))))
+    }
+
     fn scan_balances(
         &self,
         shard: ShardId,
@@ -140,6 +154,24 @@ impl Rows {
                 self.received.insert(key, row);
             }
         }
+        for row in batch.feed {
+            let stored = self.feed.entry((shard, row.room, row.first)).or_insert_with(|| row.clone());
+            if row.last >= stored.last {
+                *stored = row;
+            }
+        }
+        for row in batch.rooms {
+            let key = (shard, row.room, row.group, row.key.clone());
+            let stored = self.rooms.entry(key).or_insert_with(|| row.clone());
+            if row.seq >= stored.seq {
+                *stored = row;
+            }
+        }
+        for ended in batch.ended {
+            self.rooms.retain(|(of, room, group, _), row| {
+                (*of, *room, *group) != (shard, ended.room, ended.group) || row.seq > ended.seq
+            });
+        }
         let checkpoint = match self.checkpoints.remove(&shard) {
             Some(stored) => batch.checkpoint.over(stored),
             None => batch.checkpoint,
@@ -156,6 +188,12 @@ impl Rows {
         let direct = (shard, user, id, None);
         let key = if id.time().is_some() { &direct } else { self.pointers.get(&(shard, user, id))? };
         self.sent.get(key).cloned()
+    }
+
+    fn page_feed(&self, query: &FeedQuery) -> Vec<FeedRow> {
+        let of_room = self.feed.iter().filter(|(key, _)| (key.0, key.1) == (query.shard, query.room));
+        let wanted = of_room.filter(|(_, row)| row.last > query.after);
+        wanted.take(query.limit).map(|(_, row)| row.clone()).collect()
     }
 
     fn page_sent(&self, query: &SentQuery) -> Result<Page<StoredEvent>, StoreError> {
