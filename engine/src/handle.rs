@@ -73,12 +73,7 @@ pub trait Control: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<CatalogVersion, ControlError>>;
 
     /// Answers when the room is durably as it was asked for, with its settings; the view has them then.
-    fn set_room(
-        &self,
-        room: Room,
-        by: String,
-        reason: String,
-    ) -> BoxFuture<'static, Result<Room, ControlError>>;
+    fn set_room(&self, room: Room, by: String, reason: String) -> BoxFuture<'static, Result<Room, ControlError>>;
 
     /// Answers when keys are durably as the change wants them; the view has them then.
     fn change_key(&self, change: KeyChange) -> BoxFuture<'static, Result<(), ControlError>>;

@@ -11,18 +11,29 @@ use std::path::{Path, PathBuf};
 
 use bincode::{Decode, Encode};
 use bytes::Bytes;
+use largesse_engine::catalog::Tier;
 use largesse_engine::codec;
 use largesse_engine::control::keys::{KeyCreated, KeyInForce, KeyRevoked};
+use largesse_engine::control::rooms::{RoomInForce, RoomSet};
 use largesse_engine::control::{CatalogSet, ControlEvent, ControlState};
 use largesse_engine::event_id::{CallerKey, EventId};
 use largesse_engine::fold::Fold;
 use largesse_engine::ledger::LedgerShape;
 use largesse_engine::record::{Claim, EventsHeader, LogEntry, RecordHeader, encode_claim, encode_events};
+use largesse_engine::room::books::RoomBooks;
+use largesse_engine::room::combo::{Combo, ComboKey};
+use largesse_engine::room::event::{
+    ComboEnd, ComboEnded, ComboNow, EffectShown, FeedItem, FeedWhat, Followed, GiftScores, GiftShown, Period,
+    RoomEvent, RoomHead, RoomShown, RoomTotal, RowGroup, Scores, Shown, SourceShown,
+};
+use largesse_engine::room::plugin::{Goal, Pk, PluginNews, PluginState};
+use largesse_engine::room::state::{ComboRow, RowKey, ScoreRow};
 use largesse_engine::store::{Checkpoint, StoredEvent};
 use largesse_engine::units::{
-    Amount, AssetId, CatalogVersion, Epoch, GiftCount, GiftId, NodeId, Position, RoomId, Seq, ShardId, Time, UserId,
+    Amount, AssetId, CatalogVersion, Epoch, GiftCount, GiftId, NodeId, Position, RoomId, RoomSeq, Seq, ShardId, Time,
+    UserId,
 };
-use largesse_engine::wallet::books::Books;
+use largesse_engine::wallet::books::{Books, RoomsSent, encode_state, restored};
 use largesse_engine::wallet::command::{GiftSaid, RechargeSaid, TransferCredit, TransferSaid};
 use largesse_engine::wallet::event::{
     AccountCredited, Channel, Credit, CreditsApplied, GiftSent, Payee, PointsIssued, Recharged, SourceApplied,
@@ -169,7 +180,119 @@ fn control_events() -> Vec<(String, ControlEvent)> {
         ("key_created".to_owned(), ControlEvent::KeyCreated(created)),
         ("key_created-signing".to_owned(), ControlEvent::KeyCreated(signing)),
         ("key_revoked".to_owned(), ControlEvent::KeyRevoked(revoked)),
+        ("room_set".to_owned(), ControlEvent::RoomSet(room_set())),
     ]
+}
+
+fn room_set() -> RoomSet {
+    RoomSet { room: br#"{"id":1001,"hosts":[2001]}"#.to_vec(), by: "ops".into(), reason: "a new host".into() }
+}
+
+fn room_head() -> RoomHead {
+    let (goal_asset, hosts) = (COIN, [UserId(3001), UserId(3002)]);
+    RoomHead {
+        followed: Some(Followed { version: Seq(70_000), fingerprint: u64::MAX }),
+        live: 3,
+        is_open: true,
+        since: Time(1_700_000_000_000),
+        day: 19_675,
+        week: 2_811,
+        live_totals: [(COIN, RoomTotal { value: 300, gifts: 2 })].into_iter().collect(),
+        all_totals: [(COIN, RoomTotal { value: u128::MAX, gifts: u64::MAX })].into_iter().collect(),
+        plugins: vec![
+            PluginState::Goal(Goal { asset: goal_asset, target: amount(1_000), reached: 300 }),
+            PluginState::Pk(Pk { hosts, asset: COIN, until: Some(Time(9)), scores: [7, 8], is_over: false }),
+        ],
+        open_combos: 1,
+        next: RoomSeq(70_000),
+        ..RoomHead::new(Time(1_600_000_000_000))
+    }
+}
+
+fn gift_shown() -> GiftShown {
+    let scores = |live| Scores { live, day: Some(70_000), week: None };
+    GiftShown {
+        sender: UserId(2001),
+        receivers: [UserId(3001), UserId(u64::MAX)].into_iter().collect(),
+        gift: GiftId(70_000),
+        asset: COIN,
+        unit_price: amount(150),
+        count: 300,
+        events: 70_000,
+        client_combo: Some(u64::MAX),
+        combo: Some(ComboNow { id: RoomSeq(5), count: 301, value: 90_300, expires: Time(1_700_000_005_000) }),
+        tier: Some(Tier::Grand),
+        effect: EffectShown::Joined,
+        scores: GiftScores {
+            sender: scores(Some(1)),
+            receivers: [scores(None), scores(Some(300))].into_iter().collect(),
+        },
+    }
+}
+
+fn combo_key() -> ComboKey {
+    let GiftShown { sender, gift, asset, receivers, .. } = gift_shown();
+    ComboKey { sender, gift, asset, receivers }
+}
+
+/// Every kind of item there is, by one name each.
+fn feed_items() -> Vec<(String, FeedItem)> {
+    let bare = GiftShown { client_combo: None, combo: None, tier: None, effect: EffectShown::None, ..gift_shown() };
+    let combo = gift_shown().combo.unwrap();
+    let ended = |cause: ComboEnd| -> ComboEnded { combo_key().ended(&combo, cause) };
+    let hosts = [UserId(3001), UserId(3002)];
+    let mut items = vec![
+        ("gift-full".to_owned(), FeedWhat::Gift(gift_shown())),
+        ("gift-bare".to_owned(), FeedWhat::Gift(bare)),
+        ("live_started".to_owned(), FeedWhat::LiveStarted { live: 3 }),
+        ("live_ended".to_owned(), FeedWhat::LiveEnded { live: 3, totals: room_head().live_totals }),
+        (
+            "goal_reached".to_owned(),
+            FeedWhat::Plugin(PluginNews::GoalReached { asset: COIN, target: amount(1_000), by: UserId(2001) }),
+        ),
+        ("pk_ended".to_owned(), FeedWhat::Plugin(PluginNews::PkEnded { hosts, asset: COIN, scores: [7, 8] })),
+    ];
+    for cause in [ComboEnd::Time, ComboEnd::Replaced, ComboEnd::LiveEnded, ComboEnd::Left] {
+        items.push((format!("combo_ended-{}", cause.name()), FeedWhat::ComboEnded(ended(cause))));
+    }
+    let named = |(name, what)| (format!("feed_item-{name}"), FeedItem { at: Time(1_700_000_000_000), what });
+    items.into_iter().map(named).collect()
+}
+
+fn room_event() -> RoomEvent {
+    let sums = [(COIN, 90_000)].into_iter().collect();
+    let items = feed_items().into_iter().map(|(_, item)| item).collect();
+    let ended = Period::ALL.into_iter().map(|period| RowGroup::of(period, 2)).collect();
+    RoomEvent::Shown(Shown {
+        sources: [SourceShown { source: 300, up_to: Seq(70_000), sums }].into_iter().collect(),
+        rooms: vec![RoomShown { room: RoomId(1001), first: RoomSeq(5), items, ended, head: room_head() }],
+    })
+}
+
+/// The rows of a room's state, which are stored as these bytes.
+fn room_rows() -> (Vec<RowKey>, ComboRow, ScoreRow) {
+    let (asset, user) = (COIN, UserId(2001));
+    let keys = vec![RowKey::Head, RowKey::Combo(RoomSeq(5)), RowKey::Sender(asset, user), RowKey::Host(asset, user)];
+    let combo = Combo { now: gift_shown().combo.unwrap(), client: Some(7) };
+    (keys, ComboRow { key: combo_key(), combo }, ScoreRow { value: 70_000, reached: RoomSeq(5) })
+}
+
+fn room_books() -> RoomBooks {
+    let mut books = RoomBooks::new(LedgerShape::new(2));
+    let sums = [(COIN, 90_000)].into_iter().collect();
+    let item = FeedItem { at: Time(5), what: FeedWhat::Gift(gift_shown()) };
+    let ended = Default::default();
+    let room = RoomShown { room: RoomId(1001), first: RoomSeq(5), items: vec![item], ended, head: room_head() };
+    let sources = [SourceShown { source: 1, up_to: Seq(70_000), sums }].into_iter().collect();
+    books.apply(Seq(1), &Shown { sources, rooms: vec![room] });
+    books
+}
+
+fn rooms_sent() -> RoomsSent {
+    let shape = LedgerShape::new(SHAPE);
+    let mut sent = RoomsSent::new(shape);
+    sent.apply(Seq(70_000), &gift_full(), shape);
+    sent
 }
 
 fn key_created() -> KeyCreated {
@@ -282,12 +405,15 @@ fn tags<T: Encode>(events: &[(String, T)]) -> BTreeSet<u8> {
 fn every_event_reads_and_writes_as_it_always_did() {
     wallet_events().iter().for_each(|(name, event)| check(name, event));
     control_events().iter().for_each(|(name, event)| check(name, event));
+    check("room_shown", &room_event());
+    feed_items().iter().for_each(|(name, item)| check(name, item));
 }
 
 #[test]
 fn every_variant_of_an_event_has_its_file() {
     assert_eq!(tags(&wallet_events()).len(), variants::<WalletEvent>(), "a variant of WalletEvent has no golden file");
     assert_eq!(tags(&control_events()).len(), variants::<ControlEvent>(), "one of ControlEvent has no golden file");
+    assert_eq!(variants::<RoomEvent>(), 1, "one of RoomEvent has no golden file");
     assert_eq!(Channel::ALL.len(), variants_without_fields::<Channel>(), "a channel has no golden file");
 }
 
@@ -303,6 +429,9 @@ fn no_file_is_without_its_test() {
     tested.extend(
         ["record-claim", "record-events", "checkpoint", "books", "stored_event", "control_state"].map(str::to_owned),
     );
+    tested.extend(feed_items().into_iter().map(|(name, _)| name));
+    tested.extend(["room_shown", "room_books", "rooms_sent", "control_state-rooms"].map(str::to_owned));
+    tested.extend(["room_row-keys", "room_row-combo", "room_row-score", "room_row-head"].map(str::to_owned));
     let files: BTreeSet<String> = fs::read_dir(path("books").parent().unwrap())
         .unwrap()
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
@@ -358,4 +487,28 @@ fn checkpoints_read_and_write_as_they_always_did() {
 #[test]
 fn the_control_state_reads_and_writes_as_it_always_did() {
     check("control_state", &control_state());
+    let rooms = vec![RoomInForce { room: room_set().room, seq: Seq(70_000) }];
+    let keys = vec![KeyInForce { created: key_created(), at: Time(5) }];
+    check("control_state-rooms", &ControlState::WithRooms { catalog: None, keys, rooms });
+}
+
+#[test]
+fn rooms_read_and_write_as_they_always_did() {
+    check("room_books", &room_books());
+    check("rooms_sent", &rooms_sent());
+    let (keys, combo, score) = room_rows();
+    check("room_row-keys", &keys);
+    check("room_row-combo", &combo);
+    check("room_row-score", &score);
+    check("room_row-head", &room_head());
+}
+
+/// A wallet shard's checkpoint of before there were rooms: its books, and nothing behind them.
+#[test]
+fn a_checkpoint_without_rooms_is_read() {
+    let shape = LedgerShape::new(SHAPE);
+    let (read, to_rooms) = restored(&golden("books", &codec::encode(&books())), shape).unwrap();
+    assert_eq!((read, to_rooms), (books(), RoomsSent::new(shape)));
+    let state = encode_state(&books(), &rooms_sent());
+    assert_eq!(restored(&state, shape).unwrap(), (books(), rooms_sent()));
 }

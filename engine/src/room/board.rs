@@ -93,9 +93,8 @@ impl Ranking {
     /// Where somebody stands who gave, or was given, anything.
     pub fn rank(&self, asset: AssetId, user: UserId) -> Option<Ranked> {
         let score = *self.scores.get(&(asset, user))?;
-        let is_ahead = |other: &Score| {
-            other.value > score.value || (other.value == score.value && other.reached < score.reached)
-        };
+        let is_ahead =
+            |other: &Score| other.value > score.value || (other.value == score.value && other.reached < score.reached);
         let top = self.top.get(asset);
         let place = (Reverse(score.value), score.reached, user);
         let rank = match top.filter(|top| top.contains(&place)) {

@@ -13,17 +13,34 @@ use crate::units::{AssetId, RoomId, RoomSeq, Time, UserId};
 pub enum RoomCommand {
     /// From a relay. Never refused; what does not fit its source's watermark changes nothing. The view says how gifts are
     /// shown.
-    ApplyGifts { parts: Vec<RelayPart>, view: Arc<ControlView> },
+    ApplyGifts {
+        parts: Vec<RelayPart>,
+        view: Arc<ControlView>,
+    },
     /// The room's settings. Older ones than it follows change nothing.
     Follow(Box<Room>),
     /// Does what is due by time: ends streaks, asks plug-ins.
-    Time { room: RoomId },
+    Time {
+        room: RoomId,
+    },
     /// Somebody left: their streaks end.
-    Leave { room: RoomId, user: UserId },
-    Read { room: RoomId },
-    ReadBoard { room: RoomId, query: BoardQuery },
+    Leave {
+        room: RoomId,
+        user: UserId,
+    },
+    Read {
+        room: RoomId,
+    },
+    ReadBoard {
+        room: RoomId,
+        query: BoardQuery,
+    },
     /// The last entries, as far as they are in memory.
-    ReadTail { room: RoomId, after: RoomSeq, limit: usize },
+    ReadTail {
+        room: RoomId,
+        after: RoomSeq,
+        limit: usize,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -110,8 +110,7 @@ impl<'a> Draft<'a> {
             total.value += u128::from(value);
             total.gifts += u64::from(gift.events);
         }
-        let news: Vec<_> =
-            self.head.plugins.iter_mut().filter_map(|plugin| plugin.plugin().gift(&shown, at)).collect();
+        let news: Vec<_> = self.head.plugins.iter_mut().filter_map(|plugin| plugin.plugin().gift(&shown, at)).collect();
         self.push(at, FeedWhat::Gift(shown));
         news.into_iter().for_each(|news| self.push(self.now, FeedWhat::Plugin(news)));
     }
@@ -219,13 +218,13 @@ impl<'a> Draft<'a> {
         for item in &mut self.items {
             if let FeedWhat::Gift(gift) = &mut item.what {
                 let scores = &mut gift.scores;
-                std::iter::once(&mut scores.sender).chain(scores.receivers.iter_mut()).for_each(|scores| {
-                    match period {
+                std::iter::once(&mut scores.sender).chain(scores.receivers.iter_mut()).for_each(
+                    |scores| match period {
                         Period::Live => scores.live = None,
                         Period::Day => scores.day = None,
                         Period::Week => scores.week = None,
-                    }
-                });
+                    },
+                );
             }
         }
     }
@@ -252,7 +251,9 @@ impl<'a> Draft<'a> {
             let (live, totals) = (self.head.live, self.head.live_totals.clone());
             self.push(self.now, FeedWhat::LiveEnded { live, totals });
         }
-        let kept = |settings: &PluginSettings| self.head.plugins.iter().find(|plugin| !begins && plugin.settings() == *settings).cloned();
+        let kept = |settings: &PluginSettings| {
+            self.head.plugins.iter().find(|plugin| !begins && plugin.settings() == *settings).cloned()
+        };
         let plugins = room.plugins.iter().map(|settings| kept(settings).unwrap_or_else(|| PluginState::new(settings)));
         self.head.plugins = plugins.collect();
     }
@@ -264,8 +265,7 @@ impl<'a> Draft<'a> {
         let cause = if is_over { ComboEnd::LiveEnded } else { ComboEnd::Time };
         let skipped = usize::from(sabotage::is(Rule::CombosEnd));
         let in_order = self.state.combos.in_order().take_while(|(_, combo)| due(combo)).skip(skipped);
-        let ended: Vec<_> =
-            in_order.take(ENDED_AT_ONCE).map(|(key, combo)| (key.clone(), combo.clone())).collect();
+        let ended: Vec<_> = in_order.take(ENDED_AT_ONCE).map(|(key, combo)| (key.clone(), combo.clone())).collect();
         ended.iter().for_each(|(key, combo)| self.end(key, combo, cause));
         let now = self.now;
         let news: Vec<_> = self.head.plugins.iter_mut().filter_map(|plugin| plugin.plugin().time(now)).collect();

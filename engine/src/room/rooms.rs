@@ -110,6 +110,11 @@ impl Rooms {
         self.last
     }
 
+    /// A room in memory.
+    pub fn state(&self, room: RoomId) -> Option<&RoomState> {
+        self.rooms.get(&room)
+    }
+
     fn room(&self, room: RoomId) -> &RoomState {
         self.rooms.get(&room).expect("a command is decided when every room it touches is here")
     }
@@ -307,9 +312,7 @@ impl Machine for Rooms {
                 self.decide_one(draft, RoomOutcome::Due(self.room(*room).due()))
             }
             RoomCommand::Read { room } => Decision::Told(RoomOutcome::Room(self.head(*room))),
-            RoomCommand::ReadBoard { room, query } => {
-                Decision::Told(RoomOutcome::Board(self.board(*room, query)))
-            }
+            RoomCommand::ReadBoard { room, query } => Decision::Told(RoomOutcome::Board(self.board(*room, query))),
             RoomCommand::ReadTail { room, after, limit } => {
                 let (chunks, head) = (self.room(*room).tail(*after, *limit), self.head(*room));
                 Decision::Told(RoomOutcome::Tail(Tail { chunks, head }))

@@ -187,8 +187,7 @@ impl RoomState {
 
     fn take_score(&mut self, row: &RoomRow, side: Side, asset: AssetId, user: UserId) -> Result<(), Impossible> {
         let Some(period) = self.period_of(row.group) else { return Ok(()) };
-        let ScoreRow { value, reached } =
-            codec::decode(&row.value).map_err(|error| Impossible(error.to_string()))?;
+        let ScoreRow { value, reached } = codec::decode(&row.value).map_err(|error| Impossible(error.to_string()))?;
         self.boards.board_mut(period).side_mut(side).set(asset, user, Score { value, reached });
         Ok(())
     }

@@ -1,0 +1,7 @@
+//! A room shard driven by hand: gifts in, feed out, and the same again from its rows and its log.
+
+mod combos;
+mod feed;
+mod recovery;
+mod settings;
+mod world;

@@ -160,7 +160,12 @@ impl Wallets {
     }
 
     /// A destination says where this shard stands with it.
-    pub fn acknowledged(&mut self, destination: ShardId, answer: &Acknowledged, now: Time) -> Result<Outgoing, Impossible> {
+    pub fn acknowledged(
+        &mut self,
+        destination: ShardId,
+        answer: &Acknowledged,
+        now: Time,
+    ) -> Result<Outgoing, Impossible> {
         if answer.watermark > self.last {
             return Err(Impossible(format!(
                 "{destination} has applied {} up to event {}, which ends at {}: the log lost records",

@@ -11,9 +11,10 @@ use crate::event_id::EventId;
 use crate::log::{AppendDone, Fencing, LogError, ShardLog};
 use crate::record::{Claim, LogEntry, encode_claim};
 use crate::store::{
-    BalanceRow, Checkpoint, FlushBatch, Page, ReceivedEntry, ReceivedQuery, SentQuery, Store, StoreError, StoredEvent,
+    BalanceRow, Checkpoint, FeedQuery, FeedRow, FlushBatch, Page, ReceivedEntry, ReceivedQuery, RoomRow, SentQuery,
+    Store, StoreError, StoredEvent,
 };
-use crate::units::{AssetId, Epoch, NodeId, Position, ShardId, UserId};
+use crate::units::{AssetId, Epoch, NodeId, Position, RoomId, ShardId, UserId};
 
 /// Position is index. What was given up stays in the list, but can no longer be read.
 #[derive(Clone, Default)]
@@ -157,6 +158,14 @@ impl Store for ListStore {
     }
 
     fn page_received(&self, _query: ReceivedQuery) -> BoxFuture<'_, Result<Page<ReceivedEntry>, StoreError>> {
+        ready(Err(StoreError::Unavailable("no pages in here".into()))).boxed()
+    }
+
+    fn load_room(&self, _shard: ShardId, _room: RoomId) -> BoxFuture<'_, Result<Vec<RoomRow>, StoreError>> {
+        ready(Err(StoreError::Unavailable("no rooms in here".into()))).boxed()
+    }
+
+    fn page_feed(&self, _query: FeedQuery) -> BoxFuture<'_, Result<Vec<FeedRow>, StoreError>> {
         ready(Err(StoreError::Unavailable("no pages in here".into()))).boxed()
     }
 

@@ -6,7 +6,7 @@ use crate::log::Fencing;
 use crate::record::encode_claim;
 use crate::relay::Acknowledged;
 use crate::store::BalanceRow;
-use crate::units::{Amount, Seq};
+use crate::units::{Amount, Seq, ShardId};
 use crate::wallet::tests::disk::claim;
 use crate::wallet::tests::script::{COIN, Teller, check, user};
 use crate::wallet::tests::world::Setup;
@@ -20,7 +20,7 @@ fn anyone_appends() -> Setup {
 fn hear_from_the_future(teller: &mut Teller) {
     let answer = Acknowledged { source: 0, watermark: Seq(50), received: Default::default() };
     let now = teller.world.now;
-    teller.world.hosts[0].shard.signal(AcknowledgedBy { destination: 1, answer }, now);
+    teller.world.hosts[0].shard.signal(AcknowledgedBy { destination: ShardId::wallet(1), answer }, now);
 }
 
 #[test]

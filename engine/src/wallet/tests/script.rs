@@ -338,7 +338,7 @@ pub fn part_text(part: &RelayPart) -> String {
         if texts.is_empty() { "nothing".into() } else { texts.join(", ") }
     };
     let before = list(part.before.iter().map(|(asset, sum)| (asset, *sum)).collect());
-    let sums = list(part.sums.iter().map(|(asset, sum)| (asset, u128::from(sum.get()))).collect());
+    let sums = list(part.sums.iter().map(|(asset, sum)| (asset, *sum)).collect());
     format!("({}, {}] brings {sums} after {before}", part.after, part.up_to)
 }
 

@@ -1,7 +1,7 @@
 //! A few wallet shards with their logs, one store, and the wires between them, driven by hand: nothing happens by itself
 //! and everything can be held back, lost or repeated.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,12 +12,14 @@ use crate::accumulator::{Accumulator, AccumulatorLimits};
 use crate::flush::{FlushLimits, Flusher, Settled};
 use crate::ledger::LedgerShape;
 use crate::log::{Fencing, ShardLog};
-use crate::relay::RelayPart;
+use crate::relay::{Acknowledged, RelayPart};
 use crate::shard::recover::recover;
 use crate::shard::{Effect, Shard, ShardLimits, Stop};
 use crate::store::Store;
-use crate::units::{Seq, ShardId, Time};
+use crate::units::{Seq, ShardId, ShardKind, Time};
+use crate::wallet::books::Neighbour;
 use crate::wallet::command::WalletCommand;
+use crate::wallet::outbox::Outgoing;
 use crate::wallet::outcome::WalletOutcome;
 use crate::wallet::rows::WalletRows;
 use crate::wallet::tests::disk::{ListLog, ListStore, claim};
@@ -61,6 +63,8 @@ pub struct World {
     pub store: ListStore,
     /// Parts under way, with their destination.
     pub wire: VecDeque<(u16, RelayPart)>,
+    /// Rooms that take whatever comes next and say so at once: what each source told each of them.
+    rooms: HashMap<(u16, ShardId), Neighbour>,
     /// Answers to parts under way, with the source that they go to.
     pub acks: VecDeque<(u16, AcknowledgedBy)>,
     /// Parts go through an accumulator per destination, as on a real node; otherwise each goes alone.
@@ -109,6 +113,7 @@ impl World {
             hosts,
             store,
             wire: VecDeque::new(),
+            rooms: HashMap::new(),
             acks: VecDeque::new(),
             is_accumulated: false,
             holds: Holds::default(),
@@ -170,7 +175,7 @@ impl World {
                 Effect::Fetch(needs) => host.fetches.extend(needs),
                 Effect::Answer(Asker::Caller(caller), outcomes) => self.answers.push((caller, outcomes)),
                 Effect::Answer(Asker::Relay, outcomes) => self.relayed(place, outcomes),
-                Effect::Output(outgoing) => self.wire.extend(outgoing),
+                Effect::Output(outgoing) => self.hand_on(place, outgoing),
                 Effect::ReadBack(from) => {
                     let entries: Vec<_> = host.log.all().into_iter().filter(|entry| entry.position >= from).collect();
                     host.shard.read_back(&entries, true, now);
@@ -184,10 +189,26 @@ impl World {
         moved
     }
 
+    fn hand_on(&mut self, place: usize, outgoing: Outgoing) {
+        for (destination, part) in outgoing {
+            if destination.kind == ShardKind::Wallet {
+                self.wire.push_back((destination.index, part));
+                continue;
+            }
+            let room = self.rooms.entry((part.source, destination)).or_default();
+            if part.after == room.up_to && part.up_to > part.after {
+                assert_eq!(part.before, room.total, "what a room was told adds up");
+                (room.up_to, room.total) = (part.up_to, part.after_total());
+            }
+            let answer = Acknowledged { source: part.source, watermark: room.up_to, received: room.total.clone() };
+            self.hosts[place].shard.signal(AcknowledgedBy { destination, answer }, self.now);
+        }
+    }
+
     fn relayed(&mut self, place: usize, outcomes: Vec<WalletOutcome>) {
         let host = &mut self.hosts[place];
         host.is_sending = false;
-        let destination = host.id.index;
+        let destination = host.id;
         for outcome in outcomes {
             if let WalletOutcome::Credits(all) = outcome {
                 let acks = all.into_iter().map(|answer| (answer.source, AcknowledgedBy { destination, answer }));
