@@ -146,11 +146,9 @@ impl RoomsHandle for LocalRooms {
         let view = Arc::clone(&self.view.borrow());
         let outcome = self.enter(destination, Lane::Internal, RoomCommand::ApplyGifts { parts, view });
         async move {
-            match outcome.await? {
-                RoomOutcome::Gifts(acknowledged) => Ok(acknowledged),
-                // The store could not be asked for a room; the sources send again.
-                _ => Err(CallError::ShardUnavailable),
-            }
+            // Otherwise the store could not be asked for a room; the sources send again.
+            let RoomOutcome::Gifts(acknowledged) = outcome.await? else { return Err(CallError::ShardUnavailable) };
+            Ok(acknowledged)
         }
         .boxed()
     }

@@ -3,7 +3,7 @@
 //! Gifts that viewers cannot tell apart travel as one: of one sender in one second, the same gift to the same receivers at
 //! the same price in the same streak. So what a room costs follows what its viewers see, not how fast they tap.
 
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 
 use bincode::{Decode, Encode};
 use foldhash::fast::FixedState;
@@ -81,9 +81,7 @@ impl RoomGift {
     }
 
     fn hash(&self) -> u64 {
-        let mut hasher = FixedState::default().build_hasher();
-        (self.room, self.sender, self.gift, self.combo, second(self.at)).hash(&mut hasher);
-        hasher.finish()
+        FixedState::default().hash_one((self.room, self.sender, self.gift, self.combo, second(self.at)))
     }
 }
 

@@ -30,26 +30,22 @@ impl Service {
 
     /// The room as its owner has it. One that nothing happened in yet has no number.
     pub async fn room(&self, room: RoomId) -> Result<Arc<RoomHead>, ServiceError> {
-        match self.ask_room(room, RoomCommand::Read { room }).await? {
-            RoomOutcome::Room(head) => Ok(head),
-            other => Err(unexpected(&other)),
-        }
+        let answer = self.ask_room(room, RoomCommand::Read { room }).await?;
+        let RoomOutcome::Room(head) = answer else { return Err(unexpected("Room")) };
+        Ok(head)
     }
 
     pub async fn board(&self, room: RoomId, query: BoardQuery) -> Result<BoardPage, ServiceError> {
-        match self.ask_room(room, RoomCommand::ReadBoard { room, query }).await? {
-            RoomOutcome::Board(page) => Ok(page),
-            other => Err(unexpected(&other)),
-        }
+        let answer = self.ask_room(room, RoomCommand::ReadBoard { room, query }).await?;
+        let RoomOutcome::Board(page) = answer else { return Err(unexpected("Board")) };
+        Ok(page)
     }
 
     /// What follows an entry: from the owner's memory, or from the store what is older than that. A page may be short, or
     /// even empty, while the store is catching up; what it lacks comes on a later one.
     pub async fn feed(&self, room: RoomId, after: RoomSeq, limit: usize) -> Result<FeedPage, ServiceError> {
-        let tail = match self.ask_room(room, RoomCommand::ReadTail { room, after, limit }).await? {
-            RoomOutcome::Tail(tail) => tail,
-            other => return Err(unexpected(&other)),
-        };
+        let answer = self.ask_room(room, RoomCommand::ReadTail { room, after, limit }).await?;
+        let RoomOutcome::Tail(tail) = answer else { return Err(unexpected("Tail")) };
         let chunks = match tail.chunks {
             Some(chunks) => chunks,
             None => self.stored_feed(room, after, limit).await?,
@@ -89,11 +85,16 @@ impl Service {
         match outcome.map_err(|error| lookup_error(call_error(error, Time::ZERO)))? {
             RoomOutcome::StoreUnavailable => Err(ServiceError::StoreUnavailable),
             RoomOutcome::Overloaded => Err(ServiceError::Overloaded { retry_after: std::time::Duration::from_secs(1) }),
-            other => Ok(other),
+            answer @ (RoomOutcome::Gifts(_)
+            | RoomOutcome::Followed
+            | RoomOutcome::Due(_)
+            | RoomOutcome::Room(_)
+            | RoomOutcome::Board(_)
+            | RoomOutcome::Tail(_)) => Ok(answer),
         }
     }
 }
 
-fn unexpected(outcome: &RoomOutcome) -> ServiceError {
-    ServiceError::Internal(format!("a room shard answered something else than was asked: {outcome:?}"))
+fn unexpected(wanted: &str) -> ServiceError {
+    ServiceError::Internal(format!("a room shard answered something else than `{wanted}`"))
 }

@@ -13,10 +13,7 @@ fn tap(world: &World, client: Option<u64>) -> RoomGift {
 }
 
 fn ended(world: &World) -> Vec<ComboEnded> {
-    let ended = |item| match item {
-        FeedWhat::ComboEnded(ended) => Some(ended),
-        _ => None,
-    };
+    let ended = |item| if let FeedWhat::ComboEnded(ended) = item { Some(ended) } else { None };
     world.feed().into_iter().filter_map(|(_, item)| ended(item.what)).collect()
 }
 
@@ -25,10 +22,9 @@ fn combos(world: &World) -> Vec<(u64, u64)> {
 }
 
 fn time(world: &mut World) -> Option<Time> {
-    match world.run(RoomCommand::Time { room: ROOM }) {
-        RoomOutcome::Due(due) => due,
-        other => panic!("{other:?}"),
-    }
+    let told = world.run(RoomCommand::Time { room: ROOM });
+    let RoomOutcome::Due(due) = told else { panic!("{told:?}") };
+    due
 }
 
 #[test]

@@ -12,10 +12,9 @@ use crate::units::{RoomSeq, UserId};
 
 fn board(world: &mut World, period: Period, side: Side) -> BoardPage {
     let query = BoardQuery { period, side, asset: COIN, limit: 10, user: Some(BOB) };
-    match world.run(RoomCommand::ReadBoard { room: ROOM, query }) {
-        RoomOutcome::Board(page) => page,
-        other => panic!("{other:?}"),
-    }
+    let told = world.run(RoomCommand::ReadBoard { room: ROOM, query });
+    let RoomOutcome::Board(page) = told else { panic!("{told:?}") };
+    page
 }
 
 fn places(page: &BoardPage) -> Vec<(u64, UserId, u64)> {
@@ -129,11 +128,13 @@ fn the_tail_has_what_follows_an_entry_or_says_that_it_is_elsewhere() {
         let now = world.now;
         world.give((0..100).map(|number| gift(UserId(100 + number), CASTLE, now)).collect());
     }
-    let mut tail = |after| match world.run(RoomCommand::ReadTail { room: ROOM, after: RoomSeq(after), limit: 150 }) {
-        RoomOutcome::Tail(tail) => tail.chunks.map(|chunks| {
-            (chunks.first().map(|chunk| chunk.first.get()), chunks.iter().map(|chunk| chunk.items.len()).sum::<usize>())
-        }),
-        other => panic!("{other:?}"),
+    let mut tail = |after| {
+        let told = world.run(RoomCommand::ReadTail { room: ROOM, after: RoomSeq(after), limit: 150 });
+        let RoomOutcome::Tail(tail) = told else { panic!("{told:?}") };
+        tail.chunks.map(|chunks| {
+            let count: usize = chunks.iter().map(|chunk| chunk.items.len()).sum();
+            (chunks.first().map(|chunk| chunk.first.get()), count)
+        })
     };
     assert_eq!(tail(10), None, "long gone from memory");
     assert_eq!(tail(2_950), Some((Some(2_902), 100)), "the chunk that holds the next one, and no more than there are");

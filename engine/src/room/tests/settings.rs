@@ -10,10 +10,7 @@ use crate::room::settings::{PluginSettings, Room, RoomRefusal};
 use crate::units::{Amount, Seq};
 
 fn news(world: &World) -> Vec<PluginNews> {
-    let news = |item| match item {
-        FeedWhat::Plugin(news) => Some(news),
-        _ => None,
-    };
+    let news = |item| if let FeedWhat::Plugin(news) = item { Some(news) } else { None };
     world.feed().into_iter().filter_map(|(_, item)| news(item.what)).collect()
 }
 

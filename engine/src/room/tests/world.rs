@@ -154,10 +154,9 @@ impl World {
     }
 
     pub fn head(&mut self) -> Arc<RoomHead> {
-        match self.run(RoomCommand::Read { room: ROOM }) {
-            RoomOutcome::Room(head) => head,
-            other => panic!("{other:?}"),
-        }
+        let told = self.run(RoomCommand::Read { room: ROOM });
+        let RoomOutcome::Room(head) = told else { panic!("{told:?}") };
+        head
     }
 
     /// All items there ever were, with their numbers as they stand in the log.
@@ -168,10 +167,8 @@ impl World {
     }
 
     pub fn gifts(&self) -> Vec<GiftShown> {
-        let gift = |(_, item): (RoomSeq, FeedItem)| match item.what {
-            FeedWhat::Gift(gift) => Some(gift),
-            _ => None,
-        };
+        let gift =
+            |(_, item): (RoomSeq, FeedItem)| if let FeedWhat::Gift(gift) = item.what { Some(gift) } else { None };
         self.feed().into_iter().filter_map(gift).collect()
     }
 
@@ -200,8 +197,8 @@ impl World {
     pub fn recovered(&self, checkpoint: Option<&FlushBatch>, stored: &[RoomRow], limits: RoomLimits) -> Rooms {
         let mut machine = fresh(limits);
         machine.restore(checkpoint.map(|batch| &batch.checkpoint)).unwrap();
-        let from = machine.last().get() as usize;
-        for (seq, (at, event)) in (1..).map(Seq).zip(&self.log).skip(from) {
+        let checkpoint = machine.last();
+        for (seq, (at, event)) in (1..).map(Seq).zip(&self.log).filter(|(seq, _)| *seq > checkpoint) {
             machine.apply(seq, *at, event, &[]);
             machine.durable(seq, *at);
         }
