@@ -38,6 +38,7 @@ pub mod keys;
 pub mod ops;
 pub mod receipts;
 pub mod recharges;
+pub mod rooms;
 pub mod station;
 pub mod transfers;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use largesse_engine::catalog::Catalog;
 use largesse_engine::event_id::KeyError;
 use largesse_engine::handle::{CallError, ControlError};
+use largesse_engine::room::settings::RoomRefusal;
 use largesse_engine::service::{InvalidGift, ServiceError};
 use largesse_engine::units::Time;
 use largesse_engine::wallet::command::Unresolved;
@@ -143,11 +144,26 @@ impl From<KeyError> for Problem {
     }
 }
 
-/// Why the catalog was not changed, or may have been.
+impl From<RoomRefusal> for Problem {
+    fn from(refusal: RoomRefusal) -> Problem {
+        let code = match refusal {
+            RoomRefusal::GoalTarget => ErrorCode::InvalidAmount,
+            RoomRefusal::TooManyPlugins => ErrorCode::BatchTooLarge,
+            RoomRefusal::PkHosts => ErrorCode::HostNotInRoom,
+            RoomRefusal::Zero | RoomRefusal::Hosts | RoomRefusal::GiftSet | RoomRefusal::TooMany => {
+                ErrorCode::BadRequest
+            }
+        };
+        Problem::new(code, refusal.to_string())
+    }
+}
+
+/// Why something set at run time was not changed, or may have been.
 pub fn of_control(error: ControlError, poll: &str, final_after: Time) -> Problem {
     match error {
         ControlError::Invalid(wrong) => Problem::bad_request(wrong.to_string()),
         ControlError::Key(refusal) => Problem::bad_request(refusal.to_string()),
+        ControlError::Room(refusal) => refusal.into(),
         ControlError::Call(CallError::Overloaded { retry_after }) => overloaded(retry_after),
         ControlError::Call(CallError::ShardUnavailable) => shard_unavailable(),
         ControlError::Call(CallError::OutcomeUnknown) => outcome_unknown(poll.into(), final_after),

@@ -139,6 +139,15 @@ pub fn tier() -> Object {
     text().enum_values(Some(["small", "medium", "large", "grand"])).build()
 }
 
+pub fn optional_tier() -> Schema {
+    OneOfBuilder::new().item(ObjectBuilder::new().schema_type(Type::Null)).item(tier()).build().into()
+}
+
+/// A sum over many gifts, which may be larger than an amount.
+pub fn sum() -> Object {
+    ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).build()
+}
+
 pub fn send_rule() -> Object {
     text().enum_values(Some(["combo", "single", "broadcast"])).build()
 }
