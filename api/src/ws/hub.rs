@@ -1,0 +1,418 @@
+//! The rooms that sockets of this process are in: each gathers its news and sends them on as ticks.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use largesse_engine::room::command::{Chunk, RoomNews};
+use largesse_engine::room::event::RoomHead;
+use largesse_engine::service::Service;
+use largesse_engine::units::{RoomId, RoomSeq, Time};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{OnceCell, broadcast, watch};
+
+use crate::error::ErrorCode;
+use crate::problem::Problem;
+use crate::refusals;
+use crate::rooms::item;
+use crate::ws::fanout::{Fanout, Member};
+use crate::ws::frames::{Gap, Joined, LiveNow, ServerFrame, Since, encode, epoch_text, room_text};
+use crate::ws::options::{RECOVERED_MAX, TICK_ITEMS_MAX, WsOptions};
+use crate::ws::socket::Socket;
+use crate::ws::tick;
+
+/// Entries of one room that wait for a tick; beyond, it comes at once.
+const PENDING_ITEMS_MAX: usize = 50_000;
+/// Pages by which a hub that missed news catches up at a time.
+const FILL_PAGES_MAX: usize = 16;
+/// How often a client who comes back is looked after before it is told of a gap.
+const RECOVER_ROUNDS_MAX: usize = 64;
+
+/// All of WebSocket in one process. It begins with the first socket.
+pub struct Hub {
+    running: OnceLock<Arc<Running>>,
+    pub(super) options: WsOptions,
+    pub(super) sockets: AtomicU64,
+    closing: watch::Sender<bool>,
+}
+
+pub struct Running {
+    service: Service,
+    options: WsOptions,
+    fanout: Fanout,
+    channels: Mutex<HashMap<RoomId, Arc<Channel>>>,
+    members: AtomicU64,
+}
+
+/// One room here.
+pub struct Channel {
+    room: RoomId,
+    state: Mutex<ChannelState>,
+    opened: OnceCell<()>,
+}
+
+struct ChannelState {
+    /// The room as of the last tick.
+    head: Arc<RoomHead>,
+    pending: Vec<Chunk>,
+    pending_items: usize,
+    /// The room as of the last of what is pending.
+    newest: Option<Arc<RoomHead>>,
+    /// Some news did not come.
+    has_hole: bool,
+    viewers: u64,
+    tick: Duration,
+    due: Instant,
+}
+
+impl Hub {
+    pub fn new(options: WsOptions) -> Hub {
+        Hub { running: OnceLock::new(), options, sockets: AtomicU64::new(0), closing: watch::Sender::new(false) }
+    }
+
+    /// Starts the threads when the first socket comes.
+    pub(super) fn running(&self, service: &Service) -> Result<Arc<Running>, Problem> {
+        if let Some(running) = self.running.get() {
+            return Ok(Arc::clone(running));
+        }
+        let failed = |error: std::io::Error| {
+            tracing::error!(%error, "cannot start the threads of WebSocket");
+            Problem::new(ErrorCode::Overloaded, "this process cannot serve sockets right now")
+        };
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let running = Arc::new(Running {
+            service: service.clone(),
+            options: self.options.clone(),
+            fanout: Fanout::start(cores.div_ceil(2)).map_err(failed)?,
+            channels: Mutex::default(),
+            members: AtomicU64::new(0),
+        });
+        let kept = Arc::clone(self.running.get_or_init(|| Arc::clone(&running)));
+        if Arc::ptr_eq(&kept, &running) {
+            running.start(self.closing.subscribe()).map_err(failed)?;
+        }
+        Ok(kept)
+    }
+
+    /// Every socket is told to come back elsewhere, and is ended.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    pub(super) fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.closing.send_replace(true);
+    }
+}
+
+impl Running {
+    fn start(self: &Arc<Self>, mut closing: watch::Receiver<bool>) -> std::io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (running, news) = (Arc::clone(self), self.service.rooms.news());
+        let run = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = running.run(news) => (),
+                    _over = closing.wait_for(|is_closing| *is_closing) => (),
+                }
+            });
+        };
+        std::thread::Builder::new().name("ticks".into()).spawn(run).map(drop)
+    }
+
+    async fn run(&self, mut news: broadcast::Receiver<Arc<RoomNews>>) {
+        let mut ticks = tokio::time::interval(self.options.tick);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                _ = ticks.tick() => self.publish_all().await,
+                one = news.recv() => match one {
+                    Ok(one) => self.take(&one),
+                    Err(RecvError::Lagged(_)) => self.all().iter().for_each(|channel| channel.state().has_hole = true),
+                    Err(RecvError::Closed) => return,
+                },
+            }
+        }
+    }
+
+    fn channels(&self) -> MutexGuard<'_, HashMap<RoomId, Arc<Channel>>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn all(&self) -> Vec<Arc<Channel>> {
+        self.channels().values().cloned().collect()
+    }
+
+    fn take(&self, news: &RoomNews) {
+        let channel = self.channels().get(&news.room).cloned();
+        if let Some(channel) = channel {
+            channel.state().take(news);
+        }
+    }
+
+    async fn publish_all(&self) {
+        let now = Instant::now();
+        for channel in self.all() {
+            if channel.opened.initialized() && channel.state().is_due(now) {
+                if channel.state().has_hole {
+                    self.fill(&channel).await;
+                }
+                self.publish(&channel, now);
+            }
+        }
+    }
+
+    fn publish(&self, channel: &Channel, now: Instant) {
+        let mut state = channel.state();
+        let Some(head) = state.newest.take() else { return };
+        let (chunks, room) = (std::mem::take(&mut state.pending), channel.room);
+        state.pending_items = 0;
+        state.head = head;
+        let catalog = Arc::clone(&self.service.control.view().catalog);
+        if state.viewers > 0 && !chunks.is_empty() {
+            let frame = tick::frame(room, &chunks, &state.head, &catalog, state.viewers);
+            self.fanout.frame(room, &frame, Some(state.head.last()));
+        }
+        if let Some(tick) = self.paced(state.tick) {
+            state.tick = tick;
+            let level = ServerFrame::Level { room: room_text(room), tick_ms: millis(tick) };
+            self.fanout.frame(room, &encode(&level), None);
+        }
+        state.due = now + state.tick;
+    }
+
+    /// Another pace, if sending does not keep up with this one, or has time to spare.
+    fn paced(&self, tick: Duration) -> Option<Duration> {
+        let lag = self.fanout.lag();
+        if lag > tick / 2 && tick < self.options.tick_longest {
+            return Some((tick * 2).min(self.options.tick_longest));
+        }
+        let is_relaxed = lag < tick / 8 && tick > self.options.tick;
+        is_relaxed.then(|| (tick / 2).max(self.options.tick))
+    }
+
+    /// Reads what did not come as news.
+    async fn fill(&self, channel: &Channel) {
+        for _ in 0..FILL_PAGES_MAX {
+            let after = RoomSeq(channel.state().next().get() - 1);
+            let Ok(page) = self.service.feed(channel.room, after, 1_000).await else { return };
+            let mut state = channel.state();
+            let is_end = page.items.last().map_or(after, |(number, _)| *number) >= page.head.last();
+            let items: Vec<_> = page.items.into_iter().map(|(_, item)| item).collect();
+            if !items.is_empty() {
+                state.push(Chunk { first: after.next(), items: items.into() });
+            }
+            if is_end {
+                (state.newest, state.has_hole) = (Some(page.head), false);
+                return;
+            }
+        }
+    }
+
+    async fn channel(&self, room: RoomId) -> Result<Arc<Channel>, Problem> {
+        let view = self.service.control.view();
+        if !view.rooms.contains_key(&room) {
+            return Err(Problem::new(ErrorCode::RoomUnknown, format!("room {room} does not exist")));
+        }
+        let channel = Arc::clone(self.channels().entry(room).or_insert_with(|| Channel::new(room, self.options.tick)));
+        let opened = channel.opened.get_or_try_init(|| self.open(&channel)).await;
+        opened.map_err(|error| refusals::of_read(error, &view.catalog))?;
+        Ok(channel)
+    }
+
+    async fn open(&self, channel: &Channel) -> Result<(), largesse_engine::service::ServiceError> {
+        // News gather from before this, so none falls between.
+        let head = self.service.room(channel.room).await?;
+        channel.state().open(head);
+        Ok(())
+    }
+
+    /// Lets a socket into a room: from where it was, if that can be made up for, or else from now on.
+    pub(super) async fn join(
+        &self,
+        room: RoomId,
+        socket: &Arc<Socket>,
+        since: Option<&Since>,
+    ) -> Result<(Arc<Channel>, Arc<Member>), Problem> {
+        let channel = self.channel(room).await?;
+        let mut missed: Vec<Chunk> = Vec::new();
+        let is_same = |head: &RoomHead, since: &Since| epoch_text(head.began) == since.epoch;
+        let from = since.filter(|since| is_same(&channel.state().head, since)).map(|since| RoomSeq(since.seq));
+        let mut reached = from;
+        for round in 0..=RECOVER_ROUNDS_MAX {
+            let published = {
+                let mut state = channel.state();
+                let published = state.head.last();
+                let is_lost = from.is_some_and(|from| {
+                    from > published || published.get() - from.get() > RECOVERED_MAX as u64 || round == RECOVER_ROUNDS_MAX
+                });
+                if reached.is_none_or(|reached| reached >= published) || is_lost {
+                    let recovered = from.filter(|_| !is_lost).map(|from| (from, &missed[..]));
+                    let last_known = since.map(|since| RoomSeq(since.seq));
+                    let member = self.enter(room, &mut state, socket, recovered, last_known);
+                    drop(state);
+                    return Ok((channel, member));
+                }
+                published
+            };
+            let after = reached.unwrap_or(published);
+            let limit = usize::try_from(published.get() - after.get()).unwrap_or(usize::MAX).min(TICK_ITEMS_MAX);
+            let page = self.service.feed(room, after, limit).await;
+            let view = self.service.control.view();
+            let page = page.map_err(|error| refusals::of_read(error, &view.catalog))?;
+            if page.items.is_empty() {
+                // The store is catching up.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+            reached = page.items.last().map(|(number, _)| *number);
+            let items: Vec<_> = page.items.into_iter().map(|(_, item)| item).collect();
+            missed.push(Chunk { first: after.next(), items: items.into() });
+        }
+        unreachable!("the last round lets the socket in")
+    }
+
+    /// Under the room's lock, so that the next tick is the one that goes on right behind.
+    fn enter(
+        &self,
+        room: RoomId,
+        state: &mut ChannelState,
+        socket: &Arc<Socket>,
+        recovered: Option<(RoomSeq, &[Chunk])>,
+        last_known: Option<RoomSeq>,
+    ) -> Arc<Member> {
+        state.viewers += 1;
+        let published = state.head.last();
+        let gap = match (recovered, last_known) {
+            (None, Some(last)) if last < published => Some(Gap { from: last.next(), to: published }),
+            _ => None,
+        };
+        let from = recovered.map_or(published, |(from, _)| from);
+        let catalog = Arc::clone(&self.service.control.view().catalog);
+        socket.push(state.joined(room, from, recovered.is_some(), gap, &catalog));
+        for chunk in recovered.map_or(&[][..], |(_, missed)| missed) {
+            socket.push(tick::frame_again(room, chunk, &state.head, &catalog, state.viewers));
+        }
+        let number = self.members.fetch_add(1, Ordering::Relaxed);
+        let member = Arc::new(Member::new(Arc::clone(socket), number, published));
+        self.fanout.join(room, &member);
+        member
+    }
+
+    pub(super) fn leave(&self, channel: &Channel, member: &Arc<Member>) {
+        channel.state().viewers -= 1;
+        self.fanout.leave(channel.room, member);
+    }
+
+    /// Takes a member that missed ticks to where the room is, and tells it what it missed.
+    pub(super) fn skip_forward(&self, channel: &Channel, member: &Member) {
+        let state = channel.state();
+        let (at, published) = (RoomSeq(member.at.load(Ordering::Acquire)), state.head.last());
+        let gap = (at < published).then(|| Gap { from: at.next(), to: published });
+        let catalog = Arc::clone(&self.service.control.view().catalog);
+        member.socket.push(state.joined(channel.room, published, false, gap, &catalog));
+        member.at.store(published.get(), Ordering::Release);
+        member.is_behind.store(false, Ordering::Release);
+    }
+}
+
+impl Channel {
+    fn new(room: RoomId, tick: Duration) -> Arc<Channel> {
+        let state = ChannelState {
+            head: Arc::new(RoomHead::new(Time::ZERO)),
+            pending: Vec::new(),
+            pending_items: 0,
+            newest: None,
+            has_hole: false,
+            viewers: 0,
+            tick,
+            due: Instant::now(),
+        };
+        Arc::new(Channel { room, state: Mutex::new(state), opened: OnceCell::new() })
+    }
+
+    pub(super) fn room(&self) -> RoomId {
+        self.room
+    }
+
+    fn state(&self) -> MutexGuard<'_, ChannelState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ChannelState {
+    /// Number of the entry that comes next.
+    fn next(&self) -> RoomSeq {
+        self.pending.last().map_or(self.head.next, Chunk::next)
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        let has_news = self.newest.is_some() || self.has_hole;
+        has_news && (self.due <= now || self.pending_items >= PENDING_ITEMS_MAX)
+    }
+
+    fn open(&mut self, head: Arc<RoomHead>) {
+        let gathered = std::mem::take(&mut self.pending);
+        let newest = self.newest.take();
+        (self.pending_items, self.head) = (0, head);
+        gathered.into_iter().filter(|chunk| chunk.first >= self.head.next).for_each(|chunk| self.push(chunk));
+        self.newest = newest.filter(|newest| newest.next > self.head.next);
+    }
+
+    fn take(&mut self, news: &RoomNews) {
+        let is_empty = news.chunk.items.is_empty();
+        if !is_empty {
+            self.push(news.chunk.clone());
+        }
+        if self.next() == news.head.next {
+            self.newest = Some(Arc::clone(&news.head));
+        }
+    }
+
+    /// Keeps a chunk that goes on where the last one ended, forgets one that is known, and notes that one is missing.
+    fn push(&mut self, chunk: Chunk) {
+        let next = self.next();
+        // Before the room was opened here, the first one begins wherever it does.
+        let begins = self.pending.is_empty() && self.head.began == Time::ZERO;
+        if chunk.first == next || begins {
+            self.pending_items += chunk.items.len();
+            self.pending.push(chunk);
+        } else if chunk.first > next {
+            self.has_hole = true;
+        }
+    }
+
+    fn joined(
+        &self,
+        room: RoomId,
+        from: RoomSeq,
+        recovered: bool,
+        gap: Option<Gap>,
+        catalog: &largesse_engine::catalog::Catalog,
+    ) -> bytes::Bytes {
+        let head = &self.head;
+        encode(&ServerFrame::Joined(Joined {
+            room: room_text(room),
+            epoch: epoch_text(head.began),
+            room_seq: from,
+            recovered,
+            gap,
+            live: LiveNow { number: head.live, state: if head.is_open { "open" } else { "closed" } },
+            as_of: head.last(),
+            totals: item::totals(&head.live_totals, catalog),
+            viewers: self.viewers,
+            tick_ms: millis(self.tick),
+        }))
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

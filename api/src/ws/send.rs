@@ -1,0 +1,66 @@
+//! A gift over a socket: the same rules and the same answers as over HTTP.
+
+use bytes::Bytes;
+use largesse_engine::event_id::CallerKey;
+use largesse_engine::units::{GiftId, RoomId, Time, UserId};
+use largesse_engine::wallet::command::GiftSaid;
+use smallvec::SmallVec;
+
+use crate::auth::Caller;
+use crate::gifts;
+use crate::language::Language;
+use crate::problem::Problem;
+use crate::receipts;
+use crate::room_pass;
+use crate::state::ApiState;
+use crate::trace::Trace;
+use crate::until::Until;
+use crate::ws::frames::{SendFrame, ServerFrame, encode};
+
+/// Sends it, and encodes what became of it.
+pub async fn send(state: &ApiState, user: UserId, trace: Trace, frame: SendFrame) -> Bytes {
+    let id = frame.id.clone();
+    let sent = match said(state, user, &frame) {
+        Ok((said, until)) => {
+            let price_seen = frame.price_seen.map(|price| price.amount("price_seen")).transpose();
+            match price_seen {
+                Ok(price_seen) => {
+                    gifts::deliver(state, &trace, &Caller::Viewer(user), said, price_seen, until).await
+                }
+                Err(problem) => Err(problem),
+            }
+        }
+        Err(problem) => Err(problem),
+    };
+    match sent {
+        Ok(receipt) => {
+            let view = state.service.control.view();
+            let receipt = Some(receipts::gift_body(&receipt, &view.catalog));
+            encode(&ServerFrame::Result { id: &id, status: 200, receipt, problem: None })
+        }
+        Err(problem) => {
+            state.gift_meter.failed(problem.code());
+            encode(&refused(&id, &problem, trace))
+        }
+    }
+}
+
+pub fn refused<'a>(id: &'a str, problem: &Problem, trace: Trace) -> ServerFrame<'a> {
+    let status = problem.code().status().as_u16();
+    ServerFrame::Result { id, status, receipt: None, problem: Some(problem.written(trace, Language::default())) }
+}
+
+fn said(state: &ApiState, user: UserId, frame: &SendFrame) -> Result<(GiftSaid, Until), Problem> {
+    if let Some(rates) = &state.rates {
+        rates.admit_caller(&Caller::Viewer(user), None)?;
+    }
+    let room = RoomId(frame.room.0);
+    let pass = frame.pass.as_deref();
+    room_pass::check_text(state.options.room_pass.as_ref(), user, room, pass, || state.service.clock.now())?;
+    let until = Until::checked(frame.deadline.map(Time), state.service.clock.now())?;
+    let key = CallerKey::parse(&frame.id)?;
+    let count = frame.count.number("count")?;
+    let receivers: SmallVec<[UserId; 4]> = frame.to.iter().map(|id| id.user()).collect();
+    let combo = frame.combo_id.map(|id| id.0);
+    Ok((GiftSaid::new(key, user, room, GiftId(frame.gift_id), count, &receivers, combo)?, until))
+}
