@@ -7,6 +7,7 @@ mod hosted;
 pub mod inbox;
 mod local;
 mod relays;
+mod stages;
 mod tasks;
 pub mod threads;
 mod trust;
