@@ -24,6 +24,13 @@ use crate::trace::{TRACEPARENT, Trace};
 /// More of a body than this may not have been read when its request is refused; the connection then ends.
 const UNREAD_BYTES_MAX: u64 = 4_096;
 
+/// Beside each request: what it is known by, and when its head was here.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    pub trace: Trace,
+    pub at: Instant,
+}
+
 /// One route's part of the edge.
 #[derive(Clone)]
 pub struct RouteEdge {
@@ -39,7 +46,7 @@ pub async fn pass(State(edge): State<RouteEdge>, mut request: Request, next: Nex
     let accept_language = request.headers().get(ACCEPT_LANGUAGE).cloned();
     let is_large = request.body().size_hint().upper().is_none_or(|bytes| bytes > UNREAD_BYTES_MAX);
     let closes = is_large && request.version() < Version::HTTP_2;
-    request.extensions_mut().insert(trace);
+    request.extensions_mut().insert(Arrival { trace, at: started });
     let standing = edge.state.rates.as_ref().map(|_| StandingNote::default());
     if let Some(standing) = &standing {
         request.extensions_mut().insert(standing.clone());

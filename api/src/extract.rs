@@ -21,6 +21,7 @@ use crate::admission;
 use crate::auth::scopes::Scope;
 use crate::auth::services::ServiceKey;
 use crate::auth::{Caller, Door};
+use crate::edge::Arrival;
 use crate::error::ErrorCode;
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -29,12 +30,20 @@ use crate::wire::Id;
 
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-impl FromRequestParts<ApiState> for Trace {
+impl FromRequestParts<ApiState> for Arrival {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &ApiState) -> Result<Self, Problem> {
-        let trace = parts.extensions.get::<Trace>().copied();
-        trace.ok_or_else(|| Problem::new(ErrorCode::ServiceInternal, "this route lies outside of the edge"))
+        let arrival = parts.extensions.get::<Arrival>().copied();
+        arrival.ok_or_else(|| Problem::new(ErrorCode::ServiceInternal, "this route lies outside of the edge"))
+    }
+}
+
+impl FromRequestParts<ApiState> for Trace {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
+        Arrival::from_request_parts(parts, state).await.map(|arrival| arrival.trace)
     }
 }
 

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
-use crate::edge;
+use crate::edge::{self, Arrival};
 use crate::error::ErrorCode;
 use crate::extract::{JsonBytes, KeyPath, Params, Public, RoomPath, caller_key, parse_json};
 use crate::openapi::errors::{FindErrors, SendErrors};
@@ -24,7 +24,6 @@ use crate::receipts;
 use crate::refusals;
 use crate::room_pass;
 use crate::state::ApiState;
-use crate::trace::Trace;
 use crate::until::Until;
 use crate::wire::{Id, Whole};
 
@@ -87,7 +86,7 @@ pub(crate) struct GiftBody<'a> {
 )]
 pub async fn send(
     State(state): State<ApiState>,
-    trace: Trace,
+    arrival: Arrival,
     Public(caller): Public,
     RoomPath(room): RoomPath,
     until: Result<Until, Problem>,
@@ -95,7 +94,7 @@ pub async fn send(
     body: Result<JsonBytes, Problem>,
 ) -> Result<Response, Problem> {
     let result = match (until, body) {
-        (Ok(until), Ok(JsonBytes(body))) => send_parsed(&state, &trace, &caller, room, until, &headers, &body).await,
+        (Ok(until), Ok(JsonBytes(body))) => send_parsed(&state, arrival, &caller, room, until, &headers, &body).await,
         (Err(problem), _) | (_, Err(problem)) => Err(problem),
     };
     if let Err(problem) = &result {
@@ -106,7 +105,7 @@ pub async fn send(
 
 async fn send_parsed(
     state: &ApiState,
-    trace: &Trace,
+    arrival: Arrival,
     caller: &Caller,
     room: RoomId,
     until: Until,
@@ -124,9 +123,10 @@ async fn send_parsed(
     let said = GiftSaid::new(key, sender, room, GiftId(body.gift_id), count, &receivers, combo)?;
 
     let id = said.id;
-    let sent = state.service.send_gift(GiftRequest { said, price_seen, until: until.0, trace: Some(trace.id) }).await;
+    let request = GiftRequest { said, price_seen, until: until.0, trace: Some(arrival.trace.id) };
+    let (sent, moments) = state.service.send_gift_timed(request).await;
     let view = state.service.control.view();
-    match sent {
+    let response = match sent {
         Ok(receipt) => {
             state.gift_meter.applied(&receipt.applied, &view.catalog);
             Ok(receipts::of_gift(&receipt, &view.catalog))
@@ -134,7 +134,9 @@ async fn send_parsed(
         Err(error) => Err(until
             .passed(&error, state.service.clock.now())
             .unwrap_or_else(|| refusals::of_service(error, &view.catalog, |time| poll(caller, sender, id, time)))),
-    }
+    };
+    state.gift_meter.took(arrival.at, moments);
+    response
 }
 
 /// A viewer sends for himself, a service for whom it names.

@@ -89,7 +89,12 @@ pub async fn list(State(state): State<ApiState>, _admin: Admin) -> Response {
 /// The answer is the only place where it is ever shown.
 #[utoipa::path(
     post, path = "/v1/keys", operation_id = "createKey", tag = "keys", request_body = CreateBody, security(("admin" = [])),
-    responses((status = 200, description = "The key.", body = schemas::NewKey), AdminWriteErrors)
+    responses(
+        (status = 200, description = "The key.", body = schemas::NewKey, links(
+            ("revoke" = (operation_id = "revokeKey", parameters(("name" = "$response.body#/name")))),
+        )),
+        AdminWriteErrors
+    )
 )]
 pub async fn create(
     State(state): State<ApiState>,

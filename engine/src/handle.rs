@@ -1,7 +1,7 @@
 //! What other crates may call: shards by their id, wherever they run.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 
@@ -20,12 +20,12 @@ use crate::wallet::outcome::WalletOutcome;
 pub trait Wallets: Send + Sync + 'static {
     fn shape(&self) -> LedgerShape;
 
-    /// Runs a batch on one shard; one outcome per command, in order, all durable.
+    /// Runs a batch on one shard; all outcomes are durable.
     fn execute(
         &self,
         shard: ShardId,
         commands: Vec<WalletCommand>,
-    ) -> BoxFuture<'static, Result<Vec<WalletOutcome>, CallError>>;
+    ) -> BoxFuture<'static, Result<Answered<WalletOutcome>, CallError>>;
 
     /// Brings relayed credits to their destination. It has permits of its own, so that gifts cannot starve it.
     fn relay(
@@ -77,6 +77,17 @@ pub trait Control: Send + Sync + 'static {
 
     /// Answers when keys are durably as the change wants them; the view has them then.
     fn change_key(&self, change: KeyChange) -> BoxFuture<'static, Result<(), ControlError>>;
+}
+
+/// What a shard says to a batch, and when it said so: the way there and back is for the caller to measure.
+#[derive(Clone, Debug)]
+pub struct Answered<O> {
+    /// One per command, in order.
+    pub outcomes: Vec<O>,
+    /// When the batch had come through the shard's door.
+    pub entered: Instant,
+    /// When all that its outcomes rest on was durable.
+    pub answered: Instant,
 }
 
 /// Why a call has no outcome.

@@ -1,12 +1,12 @@
 //! What the edges call: gifts, recharges, balances, receipts and history of one ledger, in terms of the trade.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::codec;
 use crate::event_id::{CallerKey, EventId};
-use crate::handle::{CallError, Control, Rooms, Wallets};
+use crate::handle::{Answered, CallError, Control, Rooms, Wallets};
 use crate::store::{Page, ReceivedEntry, ReceivedQuery, SentQuery, Store, StoreError, StoredEvent};
 use crate::units::{Amount, EventPosition, GiftCount, GiftId, RECEIVERS_MAX, RoomId, ShardId, Time, UserId};
 use crate::wallet::command::{
@@ -54,6 +54,13 @@ pub struct GiftRequest {
     /// When its caller says that it may no longer be decided.
     pub until: Option<Time>,
     pub trace: Option<TraceId>,
+}
+
+/// When a gift had come through its shard's door, and when what its answer rests on was durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moments {
+    pub entered: Instant,
+    pub answered: Instant,
 }
 
 /// An applied event, seen by the one who asked for it.
@@ -157,12 +164,25 @@ impl GiftSaid {
 
 impl Service {
     pub async fn send_gift(&self, request: GiftRequest) -> Result<Receipt<GiftSaid>, ServiceError> {
+        self.send_gift_timed(request).await.0
+    }
+
+    /// As [`Service::send_gift`]. There are no moments where the shard did not answer.
+    pub async fn send_gift_timed(
+        &self,
+        request: GiftRequest,
+    ) -> (Result<Receipt<GiftSaid>, ServiceError>, Option<Moments>) {
         let shard = self.wallets.shape().wallet_of(request.said.sender);
         let resolved = self.control.view().resolve(&request.said, request.price_seen);
         let deadline = self.deadline(request.until);
         let command = SendGift { said: request.said.clone(), resolved, deadline, trace: request.trace };
-        let applied = self.apply(shard, WalletCommand::SendGift(command), deadline).await?;
-        Ok(Receipt { said: request.said, applied, shard })
+        match self.one_timed(shard, WalletCommand::SendGift(command), deadline).await {
+            Ok((outcome, moments)) => {
+                let receipt = applied_of(outcome).map(|applied| Receipt { said: request.said, applied, shard });
+                (receipt, Some(moments))
+            }
+            Err(error) => (Err(error), None),
+        }
     }
 
     /// Ties the transaction to this recharge on the transaction's own shard, then issues on the user's.
@@ -285,12 +305,23 @@ impl Service {
     }
 
     async fn one(&self, shard: ShardId, command: WalletCommand, deadline: Time) -> Result<WalletOutcome, ServiceError> {
+        self.one_timed(shard, command, deadline).await.map(|(outcome, _)| outcome)
+    }
+
+    async fn one_timed(
+        &self,
+        shard: ShardId,
+        command: WalletCommand,
+        deadline: Time,
+    ) -> Result<(WalletOutcome, Moments), ServiceError> {
         let answer = self.wallets.execute(shard, vec![command]);
-        let outcome = match tokio::time::timeout(self.patience.deadline + self.patience.answer, answer).await {
-            Ok(outcomes) => outcomes.and_then(|mut outcomes| outcomes.pop().ok_or(CallError::OutcomeUnknown)),
-            Err(_elapsed) => Err(CallError::OutcomeUnknown),
-        };
-        outcome.map_err(|error| call_error(error, deadline))
+        let answer = tokio::time::timeout(self.patience.deadline + self.patience.answer, answer).await;
+        let answered = answer.unwrap_or(Err(CallError::OutcomeUnknown)).and_then(|mut answered| {
+            let Answered { entered, answered: at, .. } = answered;
+            let outcome = answered.outcomes.pop().ok_or(CallError::OutcomeUnknown)?;
+            Ok((outcome, Moments { entered, answered: at }))
+        });
+        answered.map_err(|error| call_error(error, deadline))
     }
 }
 

@@ -12,6 +12,7 @@ mod events;
 mod fencing;
 mod folder;
 mod harness;
+mod metrics;
 mod mirror;
 mod readme;
 mod retry;

@@ -3,10 +3,11 @@
 use axum::extract::{Request, State};
 use axum::response::Response;
 use largesse_engine::event_id::CallerKey;
-use largesse_engine::service::GiftRequest;
+use largesse_engine::service::{GiftRequest, Moments};
 use largesse_engine::units::{GiftId, RoomId, UserId};
 use largesse_engine::wallet::command::GiftSaid;
 
+use crate::edge::Arrival;
 use crate::error::ErrorCode;
 use crate::extract::{parse_json, read_body};
 use crate::gifts;
@@ -32,15 +33,28 @@ use crate::trace::Trace;
     responses((status = 200, description = "Also of an error.", body = SendGiftAnswer)),
     security(("viewer" = []), ("service" = []))
 )]
-pub async fn send_gift(State(state): State<ApiState>, trace: Trace, language: Language, request: Request) -> Response {
-    let sent = send(&state, &trace, request).await;
+pub async fn send_gift(
+    State(state): State<ApiState>,
+    arrival: Arrival,
+    language: Language,
+    request: Request,
+) -> Response {
+    let mut moments = None;
+    let sent = send(&state, &arrival.trace, request, &mut moments).await;
     if let Err(problem) = &sent {
         state.gift_meter.failed(problem.code());
     }
-    station::answer(sent, &trace, language)
+    let answer = station::answer(sent, &arrival.trace, language);
+    state.gift_meter.took(arrival.at, moments);
+    answer
 }
 
-async fn send(state: &ApiState, trace: &Trace, request: Request) -> Result<SendGiftData, Problem> {
+async fn send(
+    state: &ApiState,
+    trace: &Trace,
+    request: Request,
+    moments: &mut Option<Moments>,
+) -> Result<SendGiftData, Problem> {
     let call = Call::read(state, request).await?;
     let body: SendGiftBody<'_> = parse_json(&call.body)?;
     let sender = gifts::sender_of(&call.caller, body.op_user_id.map(|id| id.user()), "opUserId")?;
@@ -54,8 +68,9 @@ async fn send(state: &ApiState, trace: &Trace, request: Request) -> Result<SendG
     let combo = body.combo_id.map(|id| id.0);
     let said = GiftSaid::new(key, sender, room, GiftId(body.gift_id), count, &receivers, combo)?;
     let id = said.id;
-    let sent =
-        station::service(state).send_gift(GiftRequest { said, price_seen, until: None, trace: Some(trace.id) }).await;
+    let request = GiftRequest { said, price_seen, until: None, trace: Some(trace.id) };
+    let sent;
+    (sent, *moments) = station::service(state).send_gift_timed(request).await;
     let catalog = &state.service.control.view().catalog;
     let receipt =
         sent.map_err(|error| refusals::of_service(error, catalog, |time| gifts::poll(&call.caller, sender, id, time)))?;

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use http::{Method, StatusCode};
 use largesse_api::{ApiState, public_router};
 use largesse_engine::clock::{Clock, SystemClock};
-use largesse_engine::handle::{CallError, Wallets};
+use largesse_engine::handle::{Answered, CallError, Wallets};
 use largesse_engine::ledger::LedgerShape;
 use largesse_engine::relay::{Acknowledged, RelayPart};
 use largesse_engine::service::Patience;
@@ -62,7 +62,7 @@ async fn a_missing_event_is_final_once_its_time_has_passed() {
 }
 
 type Execute = dyn Fn(&Arc<dyn Wallets>, ShardId, Vec<WalletCommand>) -> Executed + Send + Sync;
-type Executed = BoxFuture<'static, Result<Vec<WalletOutcome>, CallError>>;
+type Executed = BoxFuture<'static, Result<Answered<WalletOutcome>, CallError>>;
 
 /// The shards, with something on the way to them.
 struct Between {

@@ -11,6 +11,7 @@ use crate::log::{AppendError, ShardLog};
 use crate::machine::{Impossible, Machine};
 use crate::node::door::{Door, Reply, Standing};
 use crate::node::inbox::{Alarm, Inbox, ShardRef, Wake};
+use crate::node::stages::Stages;
 use crate::record::{Claim, LogEntry};
 use crate::shard::recover::{READ_BYTES, RecoverError, recover};
 use crate::shard::{Effect, Shard, ShardLimits, Stop};
@@ -46,7 +47,8 @@ pub type Fetching<M> = BoxFuture<'static, Vec<(<M as Machine>::Need, Option<<M a
 /// All that can happen to a shard.
 pub enum ShardMsg<M: Machine> {
     Commands(Reply<M::Outcome>, Vec<M::Command>),
-    Appended(u64, Result<Position, AppendError>),
+    /// With when it was sent to the log.
+    Appended(u64, Result<Position, AppendError>, Instant),
     Arrived(Vec<(M::Need, Option<M::Row>)>),
     ReadBack {
         entries: Vec<LogEntry>,
@@ -89,6 +91,7 @@ pub struct ShardState<M: Hosted> {
     /// What was taken from the inbox last; kept for its memory.
     messages: Vec<ShardMsg<M>>,
     is_draining: bool,
+    stages: Stages,
     ticked: Instant,
     measured: Time,
 }
@@ -121,11 +124,11 @@ impl<M: Hosted> Actor for ShardActor<M> {
         tracing::debug!(shard = %id, epoch = %owner.epoch, next = %owner.next, "shard is owned");
         self.clock.not_before(owner.time);
         let shard = Shard::new(id, machine, self.limits, self.log.fencing(), owner);
-        let (messages, ticked) = (Vec::new(), Instant::now());
-        let mut state = ShardState { shard, messages, is_draining: false, ticked, measured: Time::ZERO };
+        let (messages, stages, ticked) = (Vec::new(), Stages::of(id), Instant::now());
+        let mut state = ShardState { shard, messages, is_draining: false, stages, ticked, measured: Time::ZERO };
         myself.send_interval(TICK, || Wake);
         state.shard.tick(self.clock.now());
-        self.carry_out(&myself, &mut state);
+        self.carry_out(&myself, &mut state, ticked);
         self.publish(&state);
         Ok(state)
     }
@@ -139,17 +142,21 @@ impl<M: Hosted> Actor for ShardActor<M> {
         let now = self.clock.now();
         let mut messages = std::mem::take(&mut state.messages);
         self.inbox.take(&mut messages);
+        let began = Instant::now();
         for message in messages.drain(..) {
             self.take_in(message, state, now)?;
         }
         state.messages = messages;
-        if state.ticked.elapsed() >= TICK {
-            state.ticked = Instant::now();
+        if began.duration_since(state.ticked) >= TICK {
+            state.ticked = began;
             state.shard.tick(now);
             self.measure(state, now);
         }
+        let has_room = state.shard.in_flight() < self.limits.records_in_flight;
         state.shard.pump(now);
-        let stop = self.carry_out(&myself, state);
+        let decided = Instant::now();
+        state.stages.decided(has_room, began, decided);
+        let stop = self.carry_out(&myself, state, decided);
         self.publish(state);
         match stop {
             Some(Stop::Impossible(impossible)) => {
@@ -174,8 +181,16 @@ impl<M: Hosted> Actor for ShardActor<M> {
 impl<M: Hosted> ShardActor<M> {
     fn take_in(&self, message: ShardMsg<M>, state: &mut ShardState<M>, now: Time) -> Result<(), ActorProcessingErr> {
         match message {
-            ShardMsg::Commands(reply, commands) => state.shard.submit(reply, commands),
-            ShardMsg::Appended(number, answer) => state.shard.appended(number, answer, now),
+            ShardMsg::Commands(reply, commands) => {
+                state.stages.took_in(&reply);
+                state.shard.submit(reply, commands);
+            }
+            ShardMsg::Appended(number, answer, began) => {
+                if answer.is_ok() {
+                    state.stages.is_durable(began);
+                }
+                state.shard.appended(number, answer, now);
+            }
             ShardMsg::Arrived(rows) => rows.into_iter().for_each(|(need, row)| state.shard.arrived(&need, row)),
             ShardMsg::ReadBack { entries, is_end } => state.shard.read_back(&entries, is_end, now),
             ShardMsg::Signal(signal) => state.shard.signal(signal, now),
@@ -189,14 +204,14 @@ impl<M: Hosted> ShardActor<M> {
         Ok(())
     }
 
-    fn carry_out(&self, myself: &ActorRef<Wake>, state: &mut ShardState<M>) -> Option<Stop> {
+    fn carry_out(&self, myself: &ActorRef<Wake>, state: &mut ShardState<M>, at: Instant) -> Option<Stop> {
         let me = || ShardRef { inbox: Arc::clone(&self.inbox), actor: myself.clone(), alarm: Arc::clone(&self.alarm) };
         for effect in state.shard.take_effects() {
             match effect {
-                Effect::Answer(reply, outcomes) => reply.send(outcomes),
+                Effect::Answer(reply, outcomes) => reply.send(outcomes, at),
                 Effect::Append { number, epoch, record } => {
                     let me = me();
-                    let done = move |answer| drop(me.send(ShardMsg::Appended(number, answer)));
+                    let done = move |answer| drop(me.send(ShardMsg::Appended(number, answer, at)));
                     self.log.append(epoch, record, Box::new(done));
                 }
                 Effect::Output(output) => M::hand_on(&self.env, output),

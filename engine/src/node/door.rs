@@ -3,12 +3,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use crate::flush::{Flushed, Settled};
-use crate::handle::CallError;
+use crate::handle::{Answered, CallError};
 use crate::log::Logs;
 use crate::machine::Machine;
 use crate::node::actor::ShardMsg;
@@ -82,16 +82,18 @@ impl Drop for Permit {
 /// Where an answer goes.
 #[derive(Debug)]
 pub struct Reply<O> {
-    sender: oneshot::Sender<Vec<O>>,
+    sender: oneshot::Sender<Answered<O>>,
     permit: Permit,
+    pub lane: Lane,
+    pub entered: Instant,
 }
 
 impl<O> Reply<O> {
-    pub fn send(self, outcomes: Vec<O>) {
+    pub fn send(self, outcomes: Vec<O>, answered: Instant) {
         // First, so that whoever has an answer also has room for its next command.
         drop(self.permit);
         // A caller that went away is no longer interested, and finds its receipt by its id.
-        let _gone = self.sender.send(outcomes);
+        let _gone = self.sender.send(Answered { outcomes, entered: self.entered, answered });
     }
 }
 
@@ -123,7 +125,7 @@ impl<M: Machine> Door<M> {
         &self,
         lane: Lane,
         commands: Vec<M::Command>,
-    ) -> Result<oneshot::Receiver<Vec<M::Outcome>>, CallError> {
+    ) -> Result<oneshot::Receiver<Answered<M::Outcome>>, CallError> {
         let overloaded = CallError::Overloaded { retry_after: RETRY_AFTER };
         let has_full_log = match lane {
             Lane::Caller => self.logs.is_tight(),
@@ -142,7 +144,7 @@ impl<M: Machine> Door<M> {
         };
         let permit = permits.take(commands.len()).ok_or(overloaded)?;
         let (sender, receiver) = oneshot::channel();
-        let reply = Reply { sender, permit };
+        let reply = Reply { sender, permit, lane, entered: Instant::now() };
         let actor = self.actor();
         let actor = actor.as_ref().ok_or(CallError::ShardUnavailable)?;
         actor.send(ShardMsg::Commands(reply, commands)).map_err(|_| CallError::ShardUnavailable)?;
@@ -306,7 +308,7 @@ mod tests {
         let mut taken = Vec::new();
         shard.inbox.take(&mut taken);
         let Some(ShardMsg::Commands(reply, _)) = taken.pop() else { panic!("a batch was sent") };
-        reply.send(Vec::new());
+        reply.send(Vec::new(), Instant::now());
         assert_eq!(watcher.seen.load(Ordering::Acquire), 0, "as seen by the one who is woken");
     }
 

@@ -11,7 +11,7 @@ use crate::catalog::CatalogDraft;
 use crate::control::keys::KeyChange;
 use crate::control::{ControlCommand, ControlMachine, ControlOutcome};
 use crate::flush::Flushed;
-use crate::handle::{CallError, Control, ControlError, Rooms as RoomsHandle, Wallets as WalletsHandle};
+use crate::handle::{Answered, CallError, Control, ControlError, Rooms as RoomsHandle, Wallets as WalletsHandle};
 use crate::ledger::LedgerShape;
 use crate::machine::Machine;
 use crate::node::door::{Door, Lane};
@@ -49,7 +49,7 @@ impl WalletsHandle for LocalWallets {
         &self,
         shard: ShardId,
         commands: Vec<WalletCommand>,
-    ) -> BoxFuture<'static, Result<Vec<WalletOutcome>, CallError>> {
+    ) -> BoxFuture<'static, Result<Answered<WalletOutcome>, CallError>> {
         // Entered before the future is polled: whoever calls twice has both in order.
         let entered = self.door(shard).and_then(|door| door.enter(Lane::Caller, commands));
         async move { entered?.await.map_err(|_died| CallError::OutcomeUnknown) }.boxed()
@@ -63,8 +63,8 @@ impl WalletsHandle for LocalWallets {
         let command = vec![WalletCommand::ApplyCredits(parts)];
         let entered = self.door(destination).and_then(|door| door.enter(Lane::Internal, command));
         async move {
-            let outcomes = entered?.await.map_err(|_died| CallError::OutcomeUnknown)?;
-            match outcomes.into_iter().next() {
+            let answered = entered?.await.map_err(|_died| CallError::OutcomeUnknown)?;
+            match answered.outcomes.into_iter().next() {
                 Some(WalletOutcome::Credits(acknowledged)) => Ok(acknowledged),
                 // The store could not be asked for a receiver; the sources send again.
                 Some(_) | None => Err(CallError::ShardUnavailable),
@@ -123,7 +123,7 @@ impl LocalRooms {
         let entered = door.and_then(|door| door.enter(lane, vec![command]));
         async move {
             let outcomes = entered?.await.map_err(|_died| CallError::OutcomeUnknown)?;
-            outcomes.into_iter().next().ok_or(CallError::OutcomeUnknown)
+            outcomes.outcomes.into_iter().next().ok_or(CallError::OutcomeUnknown)
         }
     }
 }
@@ -241,8 +241,8 @@ impl LocalControl {
     fn one(&self, command: ControlCommand) -> impl Future<Output = Result<ControlOutcome, CallError>> + Send + 'static {
         let entered = self.door.enter(Lane::Caller, vec![command]);
         async move {
-            let outcomes = entered?.await.map_err(|_died| CallError::OutcomeUnknown)?;
-            outcomes.into_iter().next().ok_or(CallError::OutcomeUnknown)
+            let answered = entered?.await.map_err(|_died| CallError::OutcomeUnknown)?;
+            answered.outcomes.into_iter().next().ok_or(CallError::OutcomeUnknown)
         }
     }
 }

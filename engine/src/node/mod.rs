@@ -8,6 +8,7 @@ pub mod inbox;
 mod local;
 mod relays;
 mod rooms;
+mod stages;
 mod tasks;
 pub mod threads;
 mod trust;

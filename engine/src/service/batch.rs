@@ -106,7 +106,8 @@ impl Service {
             let answer = self.wallets.execute(shard, chunk);
             let answered = match tokio::time::timeout_at(until, answer).await {
                 Ok(answered) => answered.and_then(|answered| {
-                    if answered.len() == count { Ok(answered) } else { Err(CallError::OutcomeUnknown) }
+                    let outcomes = answered.outcomes;
+                    if outcomes.len() == count { Ok(outcomes) } else { Err(CallError::OutcomeUnknown) }
                 }),
                 Err(_elapsed) => Err(CallError::OutcomeUnknown),
             };

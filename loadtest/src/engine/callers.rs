@@ -158,9 +158,9 @@ impl Caller<'_> {
         let Batch { shard, hosts, commands } = self.crowd.draw(&mut self.random, self.drive.batch, SystemClock.now());
         let count = commands.len() as u64;
         match self.wallets.execute(shard, commands).await {
-            Ok(outcomes) => {
+            Ok(answered) => {
                 self.told.latency.note(intended.elapsed(), count);
-                for (outcome, host) in outcomes.iter().zip(hosts) {
+                for (outcome, host) in answered.outcomes.iter().zip(hosts) {
                     self.told.note(self.crowd, shard, outcome, host);
                 }
             }

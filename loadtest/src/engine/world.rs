@@ -163,7 +163,7 @@ impl World {
         commands: impl Fn() -> Vec<WalletCommand>,
     ) -> Result<Vec<WalletOutcome>, BenchError> {
         loop {
-            match self.service.wallets.execute(shard, commands()).await {
+            match self.service.wallets.execute(shard, commands()).await.map(|answered| answered.outcomes) {
                 Ok(outcomes) if outcomes.contains(&WalletOutcome::Refused(Refusal::Overloaded)) => {
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -273,7 +273,7 @@ impl World {
         }))
         .buffer_unordered(FUNDINGS_IN_FLIGHT);
         while let Some(read) = reads.next().await {
-            let outcomes = read.map_err(|error| failed(&error))?;
+            let outcomes = read.map_err(|error| failed(&error))?.outcomes;
             match outcomes.first() {
                 Some(WalletOutcome::Balances(balances)) => {
                     let coins = balances.amounts.iter().find(|(asset, _)| *asset == COIN);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use largesse_engine::log::{AppendDone, AppendError, LogError};
@@ -162,11 +162,11 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, token: Box<Token>) {
         let answer = match result {
-            Ok(message) => match u64::try_from(message.offset()) {
-                Ok(offset) => Ok(Position(offset)),
-                // The broker had it already, and has forgotten where.
-                Err(_) => Err(AppendError::Unknown),
-            },
+            Ok(message) => {
+                metrics::histogram!("largesse_log_append_seconds").record(token.sent.elapsed());
+                // The broker may have had it already, and have forgotten where.
+                u64::try_from(message.offset()).map(Position).map_err(|_| AppendError::Unknown)
+            }
             Err((error, _)) => {
                 if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
                     self.fail(&error.to_string());
@@ -183,6 +183,7 @@ impl ProducerContext for Deliveries {
 struct Token {
     appends: Arc<Appends>,
     number: u64,
+    sent: Instant,
 }
 
 type Review = Box<dyn Fn(Answer) -> Answer + Send + Sync>;
@@ -242,7 +243,7 @@ impl Appends {
         if let Some(why) = producer.failure() {
             return Some(LogError::Unavailable(format!("its kafka producer failed: {why}")));
         }
-        let token = Box::new(Token { appends: Arc::clone(self), number });
+        let token = Box::new(Token { appends: Arc::clone(self), number, sent: Instant::now() });
         let message: BaseRecord<'_, (), [u8], Box<Token>> =
             BaseRecord::with_opaque_to(&self.topic, token).partition(self.partition).payload(record);
         match producer.client.send(message) {
