@@ -6,8 +6,8 @@ use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 use largesse_engine::event_id::EventId;
-use largesse_engine::service::{Found, GiftRequest};
-use largesse_engine::units::{GiftId, RoomId, Time, UserId};
+use largesse_engine::service::{Found, GiftRequest, Receipt};
+use largesse_engine::units::{Amount, GiftId, RoomId, Time, UserId};
 use largesse_engine::wallet::command::GiftSaid;
 use serde::Deserialize;
 use smallvec::SmallVec;
@@ -122,21 +122,33 @@ async fn send_parsed(
     let combo = body.combo_id.map(|id| id.0);
     let said = GiftSaid::new(key, sender, room, GiftId(body.gift_id), count, &receivers, combo)?;
 
-    let id = said.id;
+    let receipt = deliver(state, arrival, caller, said, price_seen, until).await?;
+    Ok(receipts::of_gift(&receipt, &state.service.control.view().catalog))
+}
+
+/// Sends it, whichever way it came.
+pub(crate) async fn deliver(
+    state: &ApiState,
+    arrival: Arrival,
+    caller: &Caller,
+    said: GiftSaid,
+    price_seen: Option<Amount>,
+    until: Until,
+) -> Result<Receipt<GiftSaid>, Problem> {
+    let (id, sender) = (said.id, said.sender);
     let request = GiftRequest { said, price_seen, until: until.0, trace: Some(arrival.trace.id) };
     let (sent, moments) = state.service.send_gift_timed(request).await;
     let view = state.service.control.view();
-    let response = match sent {
-        Ok(receipt) => {
-            state.gift_meter.applied(&receipt.applied, &view.catalog);
-            Ok(receipts::of_gift(&receipt, &view.catalog))
-        }
-        Err(error) => Err(until
+    let told = sent.map_err(|error| {
+        until
             .passed(&error, state.service.clock.now())
-            .unwrap_or_else(|| refusals::of_service(error, &view.catalog, |time| poll(caller, sender, id, time)))),
-    };
+            .unwrap_or_else(|| refusals::of_service(error, &view.catalog, |time| poll(caller, sender, id, time)))
+    });
+    if let Ok(receipt) = &told {
+        state.gift_meter.applied(&receipt.applied, &view.catalog);
+    }
     state.gift_meter.took(arrival.at, moments);
-    response
+    told
 }
 
 /// A viewer sends for himself, a service for whom it names.

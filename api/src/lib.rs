@@ -41,6 +41,7 @@ pub mod recharges;
 pub mod rooms;
 pub mod station;
 pub mod transfers;
+pub mod ws;
 
 pub mod router;
 pub mod serve;

@@ -7,6 +7,7 @@ use crate::cors::CorsOptions;
 use crate::payments::PaymentOptions;
 use crate::rates::RateOptions;
 use crate::room_pass::RoomPassOptions;
+use crate::ws::WsOptions;
 
 #[derive(Clone, Debug)]
 pub struct ApiOptions {
@@ -31,6 +32,8 @@ pub struct ApiOptions {
     pub cors: CorsOptions,
     /// How payments are reported, and what they are worth. Default: no channel.
     pub payments: PaymentOptions,
+    /// Limits and paces of sockets.
+    pub ws: WsOptions,
 }
 
 impl Default for ApiOptions {
@@ -47,6 +50,7 @@ impl Default for ApiOptions {
             room_pass: None,
             cors: CorsOptions::default(),
             payments: PaymentOptions::default(),
+            ws: WsOptions::default(),
         }
     }
 }

@@ -122,10 +122,14 @@ const APPLIED: &str = "applied";
 
 /// The answer to a gift just sent.
 pub fn of_gift(receipt: &Receipt<GiftSaid>, catalog: &Catalog) -> Response {
+    answer(&gift_body(receipt, catalog), receipt.applied.replayed)
+}
+
+/// The receipt alone.
+pub fn gift_body<'a>(receipt: &'a Receipt<GiftSaid>, catalog: &'a Catalog) -> GiftReceipt<'a> {
     let Receipt { said, applied, .. } = receipt;
     let asset = asset_name(catalog, applied.asset);
-    let body = gift(said, asset, applied.total, applied.balance, receipt.position(), applied.at, applied.replayed);
-    answer(&body, applied.replayed)
+    gift(said, asset, applied.total, applied.balance, receipt.position(), applied.at, applied.replayed)
 }
 
 /// The answer to a recharge just made.

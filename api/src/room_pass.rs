@@ -48,17 +48,28 @@ pub fn check(
     now: impl FnOnce() -> Time,
 ) -> Result<(), Problem> {
     let (Some(options), Caller::Viewer(user)) = (options, caller) else { return Ok(()) };
-    let refused = |detail: &'static str| Problem::new(ErrorCode::RoomPassInvalid, detail);
     let mut passes = headers.get_all(HEADER).iter();
-    let pass = passes.next().ok_or_else(|| refused("send the room's pass as Largesse-Room-Pass"))?;
+    let pass = passes.next().map(|pass| pass.to_str().unwrap_or_default());
+    let pass = if passes.next().is_some() { Some("") } else { pass };
+    check_text(Some(options), *user, room, pass, now)
+}
+
+/// Lets a viewer's gift pass that brought its pass some other way.
+pub fn check_text(
+    options: Option<&RoomPassOptions>,
+    user: UserId,
+    room: RoomId,
+    pass: Option<&str>,
+    now: impl FnOnce() -> Time,
+) -> Result<(), Problem> {
+    let Some(options) = options else { return Ok(()) };
+    let refused = |detail: &'static str| Problem::new(ErrorCode::RoomPassInvalid, detail);
+    let pass = pass.ok_or_else(|| refused("send the room's pass as Largesse-Room-Pass, or `pass` over a socket"))?;
     let malformed = || refused("this is not a room's pass; get a new one");
-    if passes.next().is_some() {
-        return Err(malformed());
-    }
-    let (ends, mac) = pass.to_str().ok().and_then(|pass| pass.split_once('.')).ok_or_else(malformed)?;
+    let (ends, mac) = pass.split_once('.').ok_or_else(malformed)?;
     let ends = Time(ends.parse().map_err(|_| malformed())?);
     let mac = URL_SAFE_NO_PAD.decode(mac).map_err(|_| malformed())?;
-    if !hmac_fits(&options.secret, text(*user, room, ends).as_bytes(), &mac) {
+    if !hmac_fits(&options.secret, text(user, room, ends).as_bytes(), &mac) {
         return Err(refused("the pass is for another viewer or room; get one for this room"));
     }
     if ends <= now() {

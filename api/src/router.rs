@@ -14,7 +14,7 @@ use crate::problem::Problem;
 use crate::state::ApiState;
 use crate::transfers;
 use crate::{
-    assets, balances, callbacks, catalog, docs, gifts, history, keys, openapi, ops, recharges, room_pass, station,
+    assets, balances, callbacks, catalog, docs, gifts, history, keys, openapi, ops, recharges, room_pass, station, ws,
 };
 
 /// What viewers and services reach.
@@ -24,6 +24,7 @@ pub fn public_router(state: ApiState) -> Router {
         .add("/v1/rooms/{room}/catalog", get(catalog::of_room))
         .add("/v1/rooms/{room}/pass", post(room_pass::http_call::create))
         .add("/v1/gifts/{event_id}", get(gifts::find))
+        .add("/v1/ws", get(ws::upgrade::connect))
         .add("/v1/me/balances", get(balances::own))
         .add("/v1/users/{user}/balances", get(balances::of_user))
         .add("/v1/me/history", get(history::own))

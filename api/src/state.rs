@@ -14,6 +14,7 @@ use crate::options::ApiOptions;
 use crate::rates::Rates;
 use crate::signed::Replays;
 use crate::trace::FreshIds;
+use crate::ws;
 
 /// One handle on everything; cloning it costs a count.
 #[derive(Clone)]
@@ -30,6 +31,7 @@ pub struct Shared {
     pub(crate) catalog_pages: CatalogPages,
     pub(crate) gift_meter: GiftMeter,
     pub(crate) fresh_ids: FreshIds,
+    pub live: ws::Hub,
 }
 
 impl ApiState {
@@ -39,6 +41,7 @@ impl ApiState {
         let auth = Auth::new(&options.auth, options.verified_tokens_max, Arc::clone(&service.clock))?;
         let auth = auth.with_control(Arc::clone(&service.control));
         let rates = Rates::new(&options.rates);
+        let live = ws::Hub::new(options.ws.clone());
         Ok(ApiState(Arc::new(Shared {
             service,
             options,
@@ -50,6 +53,7 @@ impl ApiState {
             catalog_pages: CatalogPages::default(),
             gift_meter: GiftMeter::default(),
             fresh_ids: FreshIds::default(),
+            live,
         })))
     }
 }

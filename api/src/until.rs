@@ -31,12 +31,16 @@ impl FromRequestParts<ApiState> for Until {
         let until = until
             .map(Time)
             .ok_or_else(|| Problem::bad_request("Largesse-Deadline is one whole number of milliseconds since 1970"))?;
-        let now = state.service.clock.now();
-        if now > until { Err(passed(now)) } else { Ok(Until(Some(until))) }
+        Until::checked(Some(until), state.service.clock.now())
     }
 }
 
 impl Until {
+    /// What was said is refused at once if it has passed already.
+    pub fn checked(until: Option<Time>, now: Time) -> Result<Until, Problem> {
+        if until.is_some_and(|until| now > until) { Err(passed(now)) } else { Ok(Until(until)) }
+    }
+
     /// The problem, if it was the caller's deadline that ended an attempt before it was decided.
     pub fn passed(self, error: &ServiceError, now: Time) -> Option<Problem> {
         let is_expired = matches!(error, ServiceError::Refused(Refusal::Expired));

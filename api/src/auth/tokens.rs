@@ -129,19 +129,24 @@ impl Tokens {
 
     /// Whose token this is.
     pub fn user(&self, token: &str, now: Time) -> Result<UserId, Problem> {
+        self.user_until(token, now).map(|(user, _)| user)
+    }
+
+    /// Whose token this is, and until when.
+    pub fn user_until(&self, token: &str, now: Time) -> Result<(UserId, Time), Problem> {
         let seconds = now.get() / 1_000;
         let generation = self.generation.load(Ordering::Acquire);
         if let Some(known) = self.verified.get(token).filter(|known| known.generation == generation) {
             if known.from <= seconds && seconds < known.until {
-                return Ok(known.user);
+                return Ok(known.owner());
             }
             self.verified.remove(token);
             return known.judge(seconds);
         }
         let verified = self.verifiers.load().verify(token, || self.wanted.notify_one())?;
-        let user = verified.judge(seconds)?;
+        let owner = verified.judge(seconds)?;
         self.verified.insert(token.into(), verified);
-        Ok(user)
+        Ok(owner)
     }
 
     /// Tokens that are remembered right now.
@@ -151,14 +156,18 @@ impl Tokens {
 }
 
 impl Verified {
-    fn judge(&self, seconds: u64) -> Result<UserId, Problem> {
+    fn owner(&self) -> (UserId, Time) {
+        (self.user, Time(self.until.saturating_mul(1_000)))
+    }
+
+    fn judge(&self, seconds: u64) -> Result<(UserId, Time), Problem> {
         if seconds >= self.until {
             return Err(unauthenticated("the token has expired; get a new one"));
         }
         if seconds < self.from {
             return Err(unauthenticated("the token is not valid yet"));
         }
-        Ok(self.user)
+        Ok(self.owner())
     }
 }
 

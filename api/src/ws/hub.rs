@@ -362,7 +362,7 @@ impl ChannelState {
         let gathered = std::mem::take(&mut self.pending);
         let newest = self.newest.take();
         (self.pending_items, self.head) = (0, head);
-        gathered.into_iter().filter(|chunk| chunk.first >= self.head.next).for_each(|chunk| self.push(chunk));
+        gathered.into_iter().for_each(|chunk| self.push(chunk));
         self.newest = newest.filter(|newest| newest.next > self.head.next);
     }
 

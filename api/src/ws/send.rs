@@ -7,6 +7,7 @@ use largesse_engine::wallet::command::GiftSaid;
 use smallvec::SmallVec;
 
 use crate::auth::Caller;
+use crate::edge::Arrival;
 use crate::gifts;
 use crate::language::Language;
 use crate::problem::Problem;
@@ -18,14 +19,14 @@ use crate::until::Until;
 use crate::ws::frames::{SendFrame, ServerFrame, encode};
 
 /// Sends it, and encodes what became of it.
-pub async fn send(state: &ApiState, user: UserId, trace: Trace, frame: SendFrame) -> Bytes {
+pub async fn send(state: &ApiState, user: UserId, arrival: Arrival, frame: SendFrame) -> Bytes {
     let id = frame.id.clone();
     let sent = match said(state, user, &frame) {
         Ok((said, until)) => {
             let price_seen = frame.price_seen.map(|price| price.amount("price_seen")).transpose();
             match price_seen {
                 Ok(price_seen) => {
-                    gifts::deliver(state, &trace, &Caller::Viewer(user), said, price_seen, until).await
+                    gifts::deliver(state, arrival, &Caller::Viewer(user), said, price_seen, until).await
                 }
                 Err(problem) => Err(problem),
             }
@@ -40,7 +41,7 @@ pub async fn send(state: &ApiState, user: UserId, trace: Trace, frame: SendFrame
         }
         Err(problem) => {
             state.gift_meter.failed(problem.code());
-            encode(&refused(&id, &problem, trace))
+            encode(&refused(&id, &problem, arrival.trace))
         }
     }
 }

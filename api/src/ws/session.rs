@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use largesse_engine::units::{RoomId, Time, UserId};
 use metrics::counter;
-use rand::Rng;
+use rand::RngExt;
 use tokio::net::TcpStream;
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::{Message, Role, WebSocketConfig, WebSocketContext};
@@ -18,6 +18,7 @@ use crate::language::Language;
 use crate::problem::Problem;
 use crate::state::ApiState;
 use crate::time_text::Rfc3339;
+use crate::edge::Arrival;
 use crate::trace::Trace;
 use crate::wire::IdText;
 use crate::ws::fanout::Member;
@@ -225,9 +226,9 @@ impl Session {
             return self.say(&send::refused(&frame.id, &problem, trace));
         }
         let (state, socket, sends) = (self.state.clone(), Arc::clone(&self.socket), Arc::clone(&self.sends));
-        let trace = self.trace();
+        let arrival = Arrival { trace: self.trace(), at: self.heard };
         tokio::spawn(async move {
-            let answer = send::send(&state, user, trace, frame).await;
+            let answer = send::send(&state, user, arrival, frame).await;
             sends.fetch_sub(1, Ordering::AcqRel);
             // One that reads so slowly that there is no place for its answer is let go by its session.
             if !socket.push(answer) {
