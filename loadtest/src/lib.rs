@@ -4,6 +4,7 @@
 
 pub mod engine;
 pub mod http;
+pub mod ws;
 
 pub mod latency;
 pub mod machine;

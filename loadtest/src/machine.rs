@@ -74,6 +74,12 @@ pub fn resident_bytes() -> u64 {
     kibibytes(&status, "VmRSS:").unwrap_or_default() << 10
 }
 
+/// Memory of another process that is in use, in bytes.
+pub fn resident_of(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    kibibytes(&status, "VmRSS:").map(|kibibytes| kibibytes << 10)
+}
+
 /// Processor time that another process has used so far, all its threads, in steps of a hundredth of a second.
 pub fn cpu_of(pid: u32) -> Option<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -19,6 +19,10 @@ pub enum Stage {
         events: u64,
     },
     Opening,
+    Connecting {
+        done: usize,
+        of: usize,
+    },
     Checking,
     /// Writing flushes again into an empty store.
     Replaying,

@@ -127,7 +127,8 @@ impl Running {
     }
 
     async fn run(&self, mut news: broadcast::Receiver<Arc<RoomNews>>) {
-        let mut ticks = tokio::time::interval(self.options.tick);
+        // Finer than a tick, since rooms are not due all at once.
+        let mut ticks = tokio::time::interval(self.options.tick / 4);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -151,9 +152,15 @@ impl Running {
     }
 
     fn take(&self, news: &RoomNews) {
-        let channel = self.channels().get(&news.room).cloned();
-        if let Some(channel) = channel {
-            channel.state().take(news);
+        let Some(channel) = self.channels().get(&news.room).cloned() else { return };
+        channel.state().take(news);
+        // What comes after a quiet while goes at once; what comes right behind that waits for its tick.
+        let now = Instant::now();
+        let state = channel.state();
+        let goes = channel.opened.initialized() && state.is_due(now) && !state.has_hole;
+        drop(state);
+        if goes {
+            self.publish(&channel, now);
         }
     }
 
@@ -255,7 +262,8 @@ impl Running {
                 });
                 if reached.is_none_or(|reached| reached >= published) || is_lost {
                     let recovered = from.filter(|_| !is_lost).map(|from| (from, &missed[..]));
-                    let last_known = since.map(|since| RoomSeq(since.seq));
+                    // Of another feed nothing is known here.
+                    let last_known = since.map(|_| from.unwrap_or(RoomSeq::NONE));
                     let member = self.enter(room, &mut state, socket, recovered, last_known);
                     drop(state);
                     return Ok((channel, member));

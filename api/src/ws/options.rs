@@ -43,6 +43,8 @@ pub const ROOMS_MAX: usize = 4;
 pub const SENDS_MAX: usize = 16;
 /// What may wait for a client that reads slowly; beyond, it is let go.
 pub const QUEUED_BYTES_MAX: usize = 256 << 10;
+/// What the kernel may hold for one client; it takes twice as much.
+pub const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// How often a slow reader may be taken forward to where the room is, within a minute; then it is let go.
 pub const SKIPS_MAX: u32 = 5;
 /// Entries that a client who comes back is sent again; whoever missed more is told what.

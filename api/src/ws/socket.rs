@@ -11,7 +11,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::ws::options::QUEUED_BYTES_MAX;
+use crate::ws::options::{QUEUED_BYTES_MAX, SEND_BUFFER_BYTES};
 
 pub struct Socket {
     tcp: TcpStream,
@@ -38,6 +38,8 @@ pub enum Offered {
 
 impl Socket {
     pub fn new(tcp: TcpStream) -> Socket {
+        // What the kernel holds for a reader that is slow is old by the time it is read.
+        let _as_it_is = rustix::net::sockopt::set_socket_send_buffer_size(&tcp, SEND_BUFFER_BYTES);
         Socket { tcp, out: Mutex::default(), wake: Notify::new() }
     }
 

@@ -14,6 +14,7 @@ mod ops;
 mod payments;
 mod refused;
 mod serving;
+mod sockets;
 mod station;
 mod transfers;
 mod who;

@@ -39,7 +39,7 @@ const FIRST_HOST: u64 = 2_001;
 const FIRST_VIEWER: u64 = 1_000_001;
 /// A rose, for one coin.
 const GIFT: u32 = 1;
-const CATALOG: &str = include_str!("../../../config/catalog.toml");
+pub(super) const CATALOG: &str = include_str!("../../../config/catalog.toml");
 
 /// Gifts over HTTP, one a request, against a bare axum handler in the same run.
 #[derive(Debug, Args)]
@@ -98,7 +98,7 @@ impl Http {
         let watch = Watch::new();
         let mut report = None;
         ask(async {
-            sell(&server, &keys).await?;
+            sell(&server, &keys.admin, CATALOG).await?;
             let machine = Machine::here(&data);
             let measured = http::run(bench, &sides, machine, &|stage| watch.tell(stage)).await;
             report = Some(measured.map_err(failure)?);
@@ -156,15 +156,15 @@ impl Http {
 }
 
 /// Brings the catalog, so that there is something to send.
-async fn sell(server: &Ready, keys: &Keys) -> Result<(), Failure> {
-    let draft: CatalogDraft = toml::from_str(CATALOG).map_err(Failure::new)?;
+pub(super) async fn sell(server: &Ready, admin: &str, catalog: &str) -> Result<(), Failure> {
+    let draft: CatalogDraft = toml::from_str(catalog).map_err(Failure::new)?;
     let mut body = serde_json::to_value(&draft).map_err(Failure::new)?;
     body["reason"] = json!("a bench");
-    let client = Client::new(&address(server, "admin")?.to_string(), Some(keys.admin.clone()))?;
+    let client = Client::new(&address(server, "admin")?.to_string(), Some(admin.to_owned()))?;
     client.call(Call::send(Method::PUT, "/v1/catalog", body)).await.map(|_answer| ())
 }
 
-fn address(of: &Ready, name: &str) -> Result<SocketAddr, Failure> {
+pub(super) fn address(of: &Ready, name: &str) -> Result<SocketAddr, Failure> {
     let text = of.told[name].as_str().unwrap_or_default();
     text.parse().map_err(|error| Failure::new(format_args!("`{text}` is not an address: {error}")))
 }

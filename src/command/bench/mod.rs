@@ -9,6 +9,7 @@ mod markdown;
 mod recovery;
 mod show;
 mod suite;
+mod ws;
 
 use clap::Subcommand;
 
@@ -20,6 +21,7 @@ const EXAMPLES: &str = "\
 Examples:
   largesse bench engine --batch 1024 --callers 16
   largesse bench http
+  largesse bench ws
   largesse bench suite --json figures.json
   largesse bench compare before.json after.json
 
@@ -32,6 +34,7 @@ pub enum Bench {
     Engine(engine::Engine),
     Recovery(recovery::Recovery),
     Http(http::Http),
+    Ws(ws::Ws),
     Suite(suite::Suite),
     Compare(compare::Compare),
     #[command(hide = true)]
@@ -46,6 +49,7 @@ impl Bench {
             Bench::Engine(engine) => run::block_on(engine.run(format)),
             Bench::Recovery(recovery) => recovery.run(format),
             Bench::Http(http) => http.run(format),
+            Bench::Ws(ws) => ws.run(format),
             Bench::Suite(suite) => suite.run(format),
             Bench::Compare(compare) => compare.run(format),
             Bench::Prepare(prepare) => run::block_on(prepare.run()),
