@@ -322,6 +322,9 @@ impl Session {
         let _closed = context.close(&mut Stream { socket: &socket, left: &mut left }, None);
         let last_words = async {
             while socket.has_queued() && socket.ready().await.is_ok() && socket.drain().is_ok() {}
+            socket.shut_writing();
+            // What is not read when a connection closes makes the kernel take back what was written.
+            socket.read_to_end().await;
         };
         let _patience_ended = tokio::time::timeout(LAST_WORDS, last_words).await;
         socket.shut();

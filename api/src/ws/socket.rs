@@ -122,6 +122,24 @@ impl Socket {
         self.tcp.ready(interest).await.map(drop)
     }
 
+    /// Nothing more is written; the other side reads what was, and then the end.
+    pub fn shut_writing(&self) {
+        let _gone = rustix::net::shutdown(&self.tcp, Shutdown::Write);
+    }
+
+    /// Reads and forgets whatever still comes.
+    pub async fn read_to_end(&self) {
+        let mut buffer = [0; 1 << 10];
+        while self.tcp.ready(Interest::READABLE).await.is_ok() {
+            match self.tcp.try_read(&mut buffer) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    }
+
     /// Ends it in both directions; what waits is lost.
     pub fn shut(&self) {
         let _gone = rustix::net::shutdown(&self.tcp, Shutdown::Both);

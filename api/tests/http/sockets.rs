@@ -119,8 +119,9 @@ async fn whoever_missed_too_much_is_told_what() {
     doors.world.recharge(ANN, 1_000_000, "t1").await;
     let (_, joined) = tokio::task::block_in_place(|| doors.viewer(BOB));
     for number in 0..1_100 {
-        let to = json!([(2001 + number % 16).to_string()]);
-        doors.world.send(ANN, &key(), json!({ "to": to })).await;
+        // Each a streak of its own, so that no two of them are joined.
+        let body = json!({ "to": [(2001 + number % 16).to_string()], "combo_id": number });
+        assert_eq!(doors.world.send(ANN, &key(), body).await.status, 200);
     }
     tokio::task::block_in_place(|| {
         let mut sums = Sums { room_seq: joined["room_seq"].as_u64().unwrap(), ..Sums::default() };
