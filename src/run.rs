@@ -9,6 +9,7 @@ use http::HeaderValue;
 use largesse_api::auth::scopes::Scopes;
 use largesse_api::auth::{AuthOptions, NamedKey, TokenAlgorithm, TokenKey};
 use largesse_api::cors::CorsOptions;
+use largesse_api::dev::DevOptions;
 use largesse_api::rates::{Rate, RateOptions};
 use largesse_api::room_pass::RoomPassOptions;
 use largesse_api::state::Phase;
@@ -67,10 +68,15 @@ pub fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), F
 /// Opens what is configured, waits until every shard serves, and opens the doors. Callers are told that the process
 /// is ready only after [`Running::ready`].
 pub async fn start(config: &Config) -> Result<Running, Failure> {
+    start_with(config, None).await
+}
+
+/// As [`start`], with helpers for a page to play with.
+pub async fn start_with(config: &Config, dev: Option<DevOptions>) -> Result<Running, Failure> {
     let metrics = largesse_api::metrics::install().map_err(Failure::new)?;
     let auth = auth_options(&config.auth)?;
     let published = Published::new(&config.auth.viewer)?;
-    let options = api_options(config, auth)?;
+    let options = ApiOptions { dev, ..api_options(config, auth)? };
     let ledger: LedgerName = config.ledger.name.parse().map_err(Failure::new)?;
     let shape = LedgerShape::new(config.ledger.wallet_shards);
     let folder = DataFolder::open(&config.data.dir, &ledger, shape).map_err(Failure::new)?;
@@ -168,6 +174,7 @@ impl Running {
             published.abort();
             let _aborted = published.await;
         }
+        self.state.live.close();
         self.stop.send_replace(true);
         for door in self.doors {
             if let Ok(Err(error)) = door.await {

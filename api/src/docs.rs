@@ -31,6 +31,11 @@ struct SwaggerUi;
 #[folder = "../web/client"]
 struct Client;
 
+/// The page of a live room.
+#[derive(RustEmbed)]
+#[folder = "../web/room"]
+struct RoomPage;
+
 /// Scripts and styles of this server only. The interactive page sets styles on its elements, and has pictures inline.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
@@ -64,6 +69,15 @@ pub async fn file(AssetPath(path): AssetPath, headers: HeaderMap) -> Result<Resp
 /// A module of the client: pages import `/client/index.js`.
 pub async fn client(AssetPath(path): AssetPath, headers: HeaderMap) -> Result<Response, Problem> {
     embedded(Client::get(&path), &path, &headers)
+}
+
+/// The page of a live room; which one it is stands behind `#` or `?`.
+pub async fn room(headers: HeaderMap) -> Result<Response, Problem> {
+    embedded(RoomPage::get("index.html"), "index.html", &headers)
+}
+
+pub async fn room_file(AssetPath(path): AssetPath, headers: HeaderMap) -> Result<Response, Problem> {
+    embedded(RoomPage::get(&path), &path, &headers)
 }
 
 fn find(path: &str, headers: &HeaderMap) -> Result<Response, Problem> {

@@ -31,6 +31,7 @@ pub mod assets;
 pub mod balances;
 pub mod callbacks;
 pub mod catalog;
+pub mod dev;
 pub mod docs;
 pub mod gifts;
 pub mod history;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::auth::AuthOptions;
 use crate::cors::CorsOptions;
+use crate::dev::DevOptions;
 use crate::payments::PaymentOptions;
 use crate::rates::RateOptions;
 use crate::room_pass::RoomPassOptions;
@@ -34,6 +35,8 @@ pub struct ApiOptions {
     pub payments: PaymentOptions,
     /// Limits and paces of sockets.
     pub ws: WsOptions,
+    /// Helpers for a page to play with. Default: none.
+    pub dev: Option<DevOptions>,
 }
 
 impl Default for ApiOptions {
@@ -51,6 +54,7 @@ impl Default for ApiOptions {
             cors: CorsOptions::default(),
             payments: PaymentOptions::default(),
             ws: WsOptions::default(),
+            dev: None,
         }
     }
 }

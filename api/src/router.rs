@@ -14,7 +14,8 @@ use crate::problem::Problem;
 use crate::state::ApiState;
 use crate::transfers;
 use crate::{
-    assets, balances, callbacks, catalog, docs, gifts, history, keys, openapi, ops, recharges, room_pass, station, ws,
+    assets, balances, callbacks, catalog, dev, docs, gifts, history, keys, openapi, ops, recharges, room_pass, station,
+    ws,
 };
 
 /// What viewers and services reach.
@@ -43,9 +44,15 @@ pub fn public_router(state: ApiState) -> Router {
         .add("/docs", get(docs::index))
         .add("/docs/{file}", get(docs::file))
         .add("/client/{file}", get(docs::client))
+        .add("/room", get(docs::room))
+        .add("/room/{file}", get(docs::room_file))
         .add("/assets/{*path}", get(assets::asset))
         .add("/healthz", get(ops::healthz))
         .add("/health", get(ops::healthz));
+    let routes = match state.options.dev {
+        Some(_) => routes.add("/dev/viewers", get(dev::viewers)).add("/dev/coins", post(dev::coins)),
+        None => routes,
+    };
     let cors = state.options.cors.layer();
     let router = routes.finish(state);
     match cors {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use largesse_api::dev::{DevOptions, DevViewer};
 use largesse_config::{Config, Profile, Sources};
 use largesse_engine::catalog::CatalogDraft;
 use largesse_engine::service::Service;
@@ -89,9 +90,10 @@ fn refuse_strangers(address: SocketAddr, flag: &str) -> Result<(), Failure> {
 }
 
 async fn dev(config: &Config, dir: &Path, format: Format) -> Result<(), Failure> {
-    let running = run::start(config).await?;
+    let tokens = tokens(config)?;
+    let running = run::start_with(config, Some(helpers(&tokens))).await?;
     seed(&running.service()).await?;
-    let ready = Ready::new(config, &running)?;
+    let ready = Ready::new(config, &running, tokens)?;
     ready
         .env()
         .write(dir)
@@ -99,6 +101,22 @@ async fn dev(config: &Config, dir: &Path, format: Format) -> Result<(), Failure>
     running.ready();
     output::print(format, &ready.json(), || ready.text(dir))?;
     running.until_asked_to_end().await
+}
+
+/// A token for each viewer.
+fn tokens(config: &Config) -> Result<BTreeMap<String, String>, Failure> {
+    let sign = |user: u64| Ok((user.to_string(), token::sign(&config.auth.viewer, user, TOKEN_LIFE)?.token));
+    VIEWERS.into_iter().map(sign).collect()
+}
+
+/// What the room page offers to look as.
+fn helpers(tokens: &BTreeMap<String, String>) -> DevOptions {
+    let viewer = |(user, token): (&String, &String)| DevViewer {
+        user: UserId(user.parse().expect("it was a number a moment ago")),
+        name: format!("Viewer {user}"),
+        token: token.clone(),
+    };
+    DevOptions { viewers: tokens.iter().map(viewer).collect() }
 }
 
 /// Brings the demo's catalog and coins, each only if it is not there yet.
@@ -138,17 +156,13 @@ struct Ready {
 }
 
 impl Ready {
-    fn new(config: &Config, running: &Running) -> Result<Ready, Failure> {
+    fn new(config: &Config, running: &Running, tokens: BTreeMap<String, String>) -> Result<Ready, Failure> {
         let missing = || Failure::new("the dev keys are incomplete").help("delete dev-keys.toml to have new ones made");
         let auth = &config.auth;
         let service = auth.service_keys.first().and_then(|service| service.source()).ok_or_else(missing)?;
         let admin = auth.admin_key().ok_or_else(missing)?;
         let read = |source: largesse_config::KeySource| source.read().map(|key| key.expose().to_owned());
         let room = config.room.first().ok_or_else(|| Failure::new("no room is configured"))?;
-        let mut tokens = BTreeMap::new();
-        for user in VIEWERS {
-            tokens.insert(user.to_string(), token::sign(&auth.viewer, user, TOKEN_LIFE)?.token);
-        }
         Ok(Ready {
             listen: running.public,
             admin: running.admin,
@@ -179,6 +193,7 @@ impl Ready {
             ("admin".into(), format!("http://{}", self.admin)),
             ("data".into(), dir.display().to_string()),
             ("room".into(), format!("{} with hosts {}", self.room, self.hosts.join(", "))),
+            ("room page".into(), format!("http://{}/room", self.listen)),
             ("service key".into(), self.service_key.clone()),
             ("admin key".into(), self.admin_key.clone()),
         ];

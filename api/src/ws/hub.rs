@@ -258,7 +258,9 @@ impl Running {
                 let mut state = channel.state();
                 let published = state.head.last();
                 let is_lost = from.is_some_and(|from| {
-                    from > published || published.get() - from.get() > RECOVERED_MAX as u64 || round == RECOVER_ROUNDS_MAX
+                    from > published
+                        || published.get() - from.get() > RECOVERED_MAX as u64
+                        || round == RECOVER_ROUNDS_MAX
                 });
                 if reached.is_none_or(|reached| reached >= published) || is_lost {
                     let recovered = from.filter(|_| !is_lost).map(|from| (from, &missed[..]));

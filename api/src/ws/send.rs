@@ -25,9 +25,7 @@ pub async fn send(state: &ApiState, user: UserId, arrival: Arrival, frame: SendF
         Ok((said, until)) => {
             let price_seen = frame.price_seen.map(|price| price.amount("price_seen")).transpose();
             match price_seen {
-                Ok(price_seen) => {
-                    gifts::deliver(state, arrival, &Caller::Viewer(user), said, price_seen, until).await
-                }
+                Ok(price_seen) => gifts::deliver(state, arrival, &Caller::Viewer(user), said, price_seen, until).await,
                 Err(problem) => Err(problem),
             }
         }

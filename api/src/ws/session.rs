@@ -13,20 +13,18 @@ use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::{Message, Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Error, error::CapacityError};
 
+use crate::edge::Arrival;
 use crate::error::ErrorCode;
 use crate::language::Language;
 use crate::problem::Problem;
 use crate::state::ApiState;
 use crate::time_text::Rfc3339;
-use crate::edge::Arrival;
 use crate::trace::Trace;
 use crate::wire::IdText;
 use crate::ws::fanout::Member;
 use crate::ws::frames::{Bye, ClientFrame, SendFrame, ServerFrame, Since, encode, room_text};
 use crate::ws::hub::{Channel, Running, millis};
-use crate::ws::options::{
-    FRAMES_BURST, FRAMES_PER_SECOND, MESSAGE_BYTES_MAX, ROOMS_MAX, SENDS_MAX, SKIPS_MAX,
-};
+use crate::ws::options::{FRAMES_BURST, FRAMES_PER_SECOND, MESSAGE_BYTES_MAX, ROOMS_MAX, SENDS_MAX, SKIPS_MAX};
 use crate::ws::send;
 use crate::ws::socket::{Socket, Stream};
 

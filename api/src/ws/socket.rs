@@ -174,7 +174,11 @@ impl Read for Stream<'_> {
 
 impl Write for Stream<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.socket.push(Bytes::copy_from_slice(bytes)) { Ok(bytes.len()) } else { Err(io::ErrorKind::OutOfMemory.into()) }
+        if self.socket.push(Bytes::copy_from_slice(bytes)) {
+            Ok(bytes.len())
+        } else {
+            Err(io::ErrorKind::OutOfMemory.into())
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -18,5 +18,6 @@ export {
 export { type ComboOptions, Combos, type Tap } from './combo.js';
 export type { Outcome } from './drive.js';
 export type { Bearer, GiftReceipt, Receipt, RechargeReceipt, TransferReceipt } from './exchange.js';
+export { type FeedItem, Live, type LiveOptions, type LiveStatus, type Rest, type RoomTotal, type Sum } from './live.js';
 export { type Entry, type Intent, MemoryOutbox, type Outbox, OutboxError } from './outbox.js';
 export type { Code, Problem } from './problem.js';

@@ -1,0 +1,45 @@
+// Who gave the most: in this live, today, this week.
+
+import { byId, element, number } from './view.js';
+
+/** Boards are looked at this often at most, in milliseconds. */
+const EVERY = 1_000;
+
+export class Boards {
+  #period = 'live';
+  #timer;
+
+  constructor(room, token) {
+    this.room = room;
+    this.token = token;
+    for (const tab of document.querySelectorAll('.tabs button')) {
+      tab.onclick = () => {
+        this.#period = tab.dataset.period;
+        for (const other of document.querySelectorAll('.tabs button')) {
+          other.setAttribute('aria-pressed', String(other === tab));
+        }
+        void this.refresh();
+      };
+    }
+    void this.refresh();
+  }
+
+  refreshSoon() {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      void this.refresh();
+    }, EVERY);
+  }
+
+  async refresh() {
+    const period = this.#period;
+    const path = `/v1/rooms/${this.room}/boards/${period}?asset=coin&limit=10`;
+    const answer = await fetch(path, { headers: { Authorization: `Bearer ${this.token}` } }).catch(() => undefined);
+    if (!answer?.ok || period !== this.#period) return;
+    const { entries, own } = await answer.json();
+    const line = ({ rank, user_id, value }) =>
+      element('li', {}, element('span', {}, `${rank}.`), element('span', {}, user_id), element('span', {}, number(value)));
+    byId('board').replaceChildren(...entries.map(line));
+    byId('own-rank').textContent = own ? `You are number ${number(own.rank)} with ${number(own.value)}.` : '';
+  }
+}
