@@ -91,7 +91,7 @@ fn refuse_strangers(address: SocketAddr, flag: &str) -> Result<(), Failure> {
 
 async fn dev(config: &Config, dir: &Path, format: Format) -> Result<(), Failure> {
     let tokens = tokens(config)?;
-    let running = run::start_with(config, Some(helpers(&tokens))).await?;
+    let running = run::start_with(config, Some(helpers(config, &tokens)?)).await?;
     seed(&running.service()).await?;
     let ready = Ready::new(config, &running, tokens)?;
     ready
@@ -109,14 +109,17 @@ fn tokens(config: &Config) -> Result<BTreeMap<String, String>, Failure> {
     VIEWERS.into_iter().map(sign).collect()
 }
 
-/// What the room page offers to look as.
-fn helpers(tokens: &BTreeMap<String, String>) -> DevOptions {
-    let viewer = |(user, token): (&String, &String)| DevViewer {
-        user: UserId(user.parse().expect("it was a number a moment ago")),
-        name: format!("Viewer {user}"),
-        token: token.clone(),
-    };
-    DevOptions { viewers: tokens.iter().map(viewer).collect() }
+/// Whom the room page can look as: the viewers, and the hosts of the first room.
+fn helpers(config: &Config, tokens: &BTreeMap<String, String>) -> Result<DevOptions, Failure> {
+    let mut all = Vec::new();
+    for user in VIEWERS {
+        all.push(DevViewer { user: UserId(user), name: format!("Viewer {user}"), token: tokens[&user.to_string()].clone() });
+    }
+    for host in config.room.first().into_iter().flat_map(|room| room.hosts.iter().copied()) {
+        let token = token::sign(&config.auth.viewer, host, TOKEN_LIFE)?.token;
+        all.push(DevViewer { user: UserId(host), name: format!("Host {host}"), token });
+    }
+    Ok(DevOptions { viewers: all.into() })
 }
 
 /// Brings the demo's catalog and coins, each only if it is not there yet.

@@ -28,9 +28,9 @@ export class Server {
     return server;
   }
 
-  /** Starts a process on the folder, at another port than the one before. */
-  async begin(): Promise<void> {
-    const listen = ['--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0'];
+  /** Starts a process on the folder, at another port than the one before unless that is asked for again. */
+  async begin(address = '127.0.0.1:0'): Promise<void> {
+    const listen = ['--listen', address, '--admin-listen', '127.0.0.1:0'];
     const started = spawn(binary, ['dev', '-o', 'json', '--data', this.#data, ...listen], {
       env: { ...env, ...this.settings },
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -51,6 +51,12 @@ export class Server {
     const ended = new Promise((resolve) => this.#process!.once('exit', resolve));
     this.#process!.kill('SIGKILL');
     await ended;
+  }
+
+  /** Kills it, and starts it again where it was. */
+  async restart(): Promise<void> {
+    await this.kill();
+    await this.begin(new URL(this.url).host);
   }
 
   async end(): Promise<void> {
@@ -90,6 +96,20 @@ export class Server {
 
   get #data(): string {
     return join(this.folder, 'data');
+  }
+
+  /** What a room's feed says was given, entry by entry. */
+  async given(room: number): Promise<{ value: number; entries: number }> {
+    let [value, after] = [0, 0];
+    for (;;) {
+      const page = (await this.#ask(`/v1/rooms/${room}/feed?after=${after}&limit=1000`)) as {
+        items: { room_seq: number; delta?: { value: number } }[];
+        room_seq: number;
+      };
+      for (const item of page.items) value += item.delta?.value ?? 0;
+      after = page.items[page.items.length - 1]?.room_seq ?? after;
+      if (after >= page.room_seq) return { value, entries: after };
+    }
   }
 
   async #ask(path: string, body?: unknown): Promise<unknown> {
