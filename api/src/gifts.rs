@@ -23,7 +23,7 @@ use crate::problem::{Extras, Problem};
 use crate::receipts;
 use crate::refusals;
 use crate::room_pass;
-use crate::state::ApiState;
+use crate::state::{ApiState, Shared};
 use crate::until::Until;
 use crate::wire::{Id, Whole};
 
@@ -128,7 +128,7 @@ async fn send_parsed(
 
 /// Sends it, whichever way it came.
 pub(crate) async fn deliver(
-    state: &ApiState,
+    state: &Shared,
     arrival: Arrival,
     caller: &Caller,
     said: GiftSaid,

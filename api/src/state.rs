@@ -58,6 +58,13 @@ impl ApiState {
     }
 }
 
+impl ApiState {
+    /// As sockets see it.
+    pub(crate) fn as_edge(&self) -> Arc<dyn ws::edge::Edge> {
+        Arc::clone(&self.0) as Arc<dyn ws::edge::Edge>
+    }
+}
+
 impl Deref for ApiState {
     type Target = Shared;
 

@@ -2,20 +2,20 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use largesse_engine::catalog::Catalog;
 use largesse_engine::room::command::{Chunk, RoomNews};
 use largesse_engine::room::event::RoomHead;
-use largesse_engine::service::Service;
 use largesse_engine::units::{RoomId, RoomSeq, Time};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OnceCell, broadcast, watch};
 
 use crate::error::ErrorCode;
 use crate::problem::Problem;
-use crate::refusals;
 use crate::rooms::item;
+use crate::ws::edge::Edge;
 use crate::ws::fanout::{Fanout, Member};
 use crate::ws::frames::{Gap, Joined, LiveNow, ServerFrame, Since, encode, epoch_text, room_text};
 use crate::ws::options::{RECOVERED_MAX, TICK_ITEMS_MAX, WsOptions};
@@ -38,7 +38,8 @@ pub struct Hub {
 }
 
 pub struct Running {
-    service: Service,
+    /// Weak, since the process holds the hub.
+    edge: Weak<dyn Edge>,
     options: WsOptions,
     fanout: Fanout,
     channels: Mutex<HashMap<RoomId, Arc<Channel>>>,
@@ -64,6 +65,8 @@ struct ChannelState {
     viewers: u64,
     tick: Duration,
     due: Instant,
+    /// When something was last heard of it.
+    heard: Instant,
 }
 
 impl Hub {
@@ -72,7 +75,7 @@ impl Hub {
     }
 
     /// Starts the threads when the first socket comes.
-    pub(super) fn running(&self, service: &Service) -> Result<Arc<Running>, Problem> {
+    pub(super) fn running(&self, edge: &Arc<dyn Edge>) -> Result<Arc<Running>, Problem> {
         if let Some(running) = self.running.get() {
             return Ok(Arc::clone(running));
         }
@@ -82,7 +85,7 @@ impl Hub {
         };
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let running = Arc::new(Running {
-            service: service.clone(),
+            edge: Arc::downgrade(edge),
             options: self.options.clone(),
             fanout: Fanout::start(cores.div_ceil(2)).map_err(failed)?,
             channels: Mutex::default(),
@@ -90,7 +93,7 @@ impl Hub {
         });
         let kept = Arc::clone(self.running.get_or_init(|| Arc::clone(&running)));
         if Arc::ptr_eq(&kept, &running) {
-            running.start(self.closing.subscribe()).map_err(failed)?;
+            running.start(edge.news(), self.closing.subscribe()).map_err(failed)?;
         }
         Ok(kept)
     }
@@ -112,9 +115,13 @@ impl Drop for Hub {
 }
 
 impl Running {
-    fn start(self: &Arc<Self>, mut closing: watch::Receiver<bool>) -> std::io::Result<()> {
+    fn start(
+        self: &Arc<Self>,
+        news: broadcast::Receiver<Arc<RoomNews>>,
+        mut closing: watch::Receiver<bool>,
+    ) -> std::io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (running, news) = (Arc::clone(self), self.service.rooms.news());
+        let running = Arc::clone(self);
         let run = move || {
             runtime.block_on(async {
                 tokio::select! {
@@ -143,6 +150,11 @@ impl Running {
         }
     }
 
+    fn edge(&self) -> Result<Arc<dyn Edge>, Problem> {
+        let gone = || Problem::new(ErrorCode::ShardUnavailable, "this process ends");
+        self.edge.upgrade().ok_or_else(gone)
+    }
+
     fn channels(&self) -> MutexGuard<'_, HashMap<RoomId, Arc<Channel>>> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -166,10 +178,15 @@ impl Running {
 
     async fn publish_all(&self) {
         let now = Instant::now();
+        let Ok(edge) = self.edge() else { return };
         for channel in self.all() {
-            if channel.opened.initialized() && channel.state().is_due(now) {
+            if !channel.opened.initialized() {
+                continue;
+            }
+            channel.state().doubt(edge.doubts_after(), now);
+            if channel.state().is_due(now) {
                 if channel.state().has_hole {
-                    self.fill(&channel).await;
+                    self.fill(&*edge, &channel).await;
                 }
                 self.publish(&channel, now);
             }
@@ -182,7 +199,7 @@ impl Running {
         let (chunks, room) = (std::mem::take(&mut state.pending), channel.room);
         state.pending_items = 0;
         state.head = head;
-        let catalog = Arc::clone(&self.service.control.view().catalog);
+        let Ok(catalog) = self.edge().map(|edge| edge.catalog()) else { return };
         if state.viewers > 0 && !chunks.is_empty() {
             let frame = tick::frame(room, &chunks, &state.head, &catalog, state.viewers);
             self.fanout.frame(room, &frame, Some(state.head.last()));
@@ -206,10 +223,10 @@ impl Running {
     }
 
     /// Reads what did not come as news.
-    async fn fill(&self, channel: &Channel) {
+    async fn fill(&self, edge: &dyn Edge, channel: &Channel) {
         for _ in 0..FILL_PAGES_MAX {
             let after = RoomSeq(channel.state().next().get() - 1);
-            let Ok(page) = self.service.feed(channel.room, after, 1_000).await else { return };
+            let Ok(page) = edge.feed(channel.room, after, 1_000).await else { return };
             let mut state = channel.state();
             let is_end = page.items.last().map_or(after, |(number, _)| *number) >= page.head.last();
             let items: Vec<_> = page.items.into_iter().map(|(_, item)| item).collect();
@@ -224,19 +241,24 @@ impl Running {
     }
 
     async fn channel(&self, room: RoomId) -> Result<Arc<Channel>, Problem> {
-        let view = self.service.control.view();
-        if !view.rooms.contains_key(&room) {
-            return Err(Problem::new(ErrorCode::RoomUnknown, format!("room {room} does not exist")));
-        }
         let channel = Arc::clone(self.channels().entry(room).or_insert_with(|| Channel::new(room, self.options.tick)));
-        let opened = channel.opened.get_or_try_init(|| self.open(&channel)).await;
-        opened.map_err(|error| refusals::of_read(error, &view.catalog))?;
+        if let Err(problem) = channel.opened.get_or_try_init(|| self.open(&channel)).await {
+            // Whoever asks for rooms that do not exist leaves nothing behind.
+            let is_ours = |kept: &Arc<Channel>| Arc::ptr_eq(kept, &channel) && !kept.opened.initialized();
+            let mut channels = self.channels();
+            if channels.get(&room).is_some_and(is_ours) {
+                channels.remove(&room);
+            }
+            return Err(problem);
+        }
         Ok(channel)
     }
 
-    async fn open(&self, channel: &Channel) -> Result<(), largesse_engine::service::ServiceError> {
+    async fn open(&self, channel: &Channel) -> Result<(), Problem> {
+        let edge = self.edge()?;
         // News gather from before this, so none falls between.
-        let head = self.service.room(channel.room).await?;
+        edge.follow(channel.room);
+        let head = edge.head(channel.room).await?;
         channel.state().open(head);
         Ok(())
     }
@@ -266,7 +288,8 @@ impl Running {
                     let recovered = from.filter(|_| !is_lost).map(|from| (from, &missed[..]));
                     // Of another feed nothing is known here.
                     let last_known = since.map(|_| from.unwrap_or(RoomSeq::NONE));
-                    let member = self.enter(room, &mut state, socket, recovered, last_known);
+                    let catalog = self.edge()?.catalog();
+                    let member = self.enter(room, &mut state, socket, recovered, last_known, &catalog);
                     drop(state);
                     return Ok((channel, member));
                 }
@@ -274,9 +297,7 @@ impl Running {
             };
             let after = reached.unwrap_or(published);
             let limit = usize::try_from(published.get() - after.get()).unwrap_or(usize::MAX).min(TICK_ITEMS_MAX);
-            let page = self.service.feed(room, after, limit).await;
-            let view = self.service.control.view();
-            let page = page.map_err(|error| refusals::of_read(error, &view.catalog))?;
+            let page = self.edge()?.feed(room, after, limit).await?;
             if page.items.is_empty() {
                 // The store is catching up.
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -297,6 +318,7 @@ impl Running {
         socket: &Arc<Socket>,
         recovered: Option<(RoomSeq, &[Chunk])>,
         last_known: Option<RoomSeq>,
+        catalog: &Catalog,
     ) -> Arc<Member> {
         state.viewers += 1;
         let published = state.head.last();
@@ -305,10 +327,9 @@ impl Running {
             _ => None,
         };
         let from = recovered.map_or(published, |(from, _)| from);
-        let catalog = Arc::clone(&self.service.control.view().catalog);
-        socket.push(state.joined(room, from, recovered.is_some(), gap, &catalog));
+        socket.push(state.joined(room, from, recovered.is_some(), gap, catalog));
         for chunk in recovered.map_or(&[][..], |(_, missed)| missed) {
-            socket.push(tick::frame_again(room, chunk, &state.head, &catalog, state.viewers));
+            socket.push(tick::frame_again(room, chunk, &state.head, catalog, state.viewers));
         }
         let number = self.members.fetch_add(1, Ordering::Relaxed);
         let member = Arc::new(Member::new(Arc::clone(socket), number, published));
@@ -323,10 +344,10 @@ impl Running {
 
     /// Takes a member that missed ticks to where the room is, and tells it what it missed.
     pub(super) fn skip_forward(&self, channel: &Channel, member: &Member) {
+        let Ok(catalog) = self.edge().map(|edge| edge.catalog()) else { return };
         let state = channel.state();
         let (at, published) = (RoomSeq(member.at.load(Ordering::Acquire)), state.head.last());
         let gap = (at < published).then(|| Gap { from: at.next(), to: published });
-        let catalog = Arc::clone(&self.service.control.view().catalog);
         member.socket.push(state.joined(channel.room, published, false, gap, &catalog));
         member.at.store(published.get(), Ordering::Release);
         member.is_behind.store(false, Ordering::Release);
@@ -344,6 +365,7 @@ impl Channel {
             viewers: 0,
             tick,
             due: Instant::now(),
+            heard: Instant::now(),
         };
         Arc::new(Channel { room, state: Mutex::new(state), opened: OnceCell::new() })
     }
@@ -376,7 +398,18 @@ impl ChannelState {
         self.newest = newest.filter(|newest| newest.next > self.head.next);
     }
 
+    /// Asks again whether there is news, where some may have been lost and none has come for so long.
+    fn doubt(&mut self, after: Option<Duration>, now: Instant) {
+        if let Some(after) = after
+            && self.viewers > 0
+            && now.duration_since(self.heard) > after
+        {
+            (self.has_hole, self.heard) = (true, now);
+        }
+    }
+
     fn take(&mut self, news: &RoomNews) {
+        self.heard = Instant::now();
         let is_empty = news.chunk.items.is_empty();
         if !is_empty {
             self.push(news.chunk.clone());
@@ -405,7 +438,7 @@ impl ChannelState {
         from: RoomSeq,
         recovered: bool,
         gap: Option<Gap>,
-        catalog: &largesse_engine::catalog::Catalog,
+        catalog: &Catalog,
     ) -> bytes::Bytes {
         let head = &self.head;
         encode(&ServerFrame::Joined(Joined {

@@ -4,6 +4,7 @@
 //! the task that reads from that socket. So what a viewer costs is one system call a tick. The rules of the protocol are in
 //! `docs/websocket.md`. Modules in reading order:
 
+pub mod edge;
 pub mod frames;
 pub mod options;
 

@@ -13,13 +13,13 @@ use crate::language::Language;
 use crate::problem::Problem;
 use crate::receipts;
 use crate::room_pass;
-use crate::state::ApiState;
+use crate::state::Shared;
 use crate::trace::Trace;
 use crate::until::Until;
 use crate::ws::frames::{SendFrame, ServerFrame, encode};
 
 /// Sends it, and encodes what became of it.
-pub async fn send(state: &ApiState, user: UserId, arrival: Arrival, frame: SendFrame) -> Bytes {
+pub async fn send(state: &Shared, user: UserId, arrival: Arrival, frame: SendFrame) -> Bytes {
     let id = frame.id.clone();
     let sent = match said(state, user, &frame) {
         Ok((said, until)) => {
@@ -49,7 +49,7 @@ pub fn refused<'a>(id: &'a str, problem: &Problem, trace: Trace) -> ServerFrame<
     ServerFrame::Result { id, status, receipt: None, problem: Some(problem.written(trace, Language::default())) }
 }
 
-fn said(state: &ApiState, user: UserId, frame: &SendFrame) -> Result<(GiftSaid, Until), Problem> {
+fn said(state: &Shared, user: UserId, frame: &SendFrame) -> Result<(GiftSaid, Until), Problem> {
     if let Some(rates) = &state.rates {
         rates.admit_caller(&Caller::Viewer(user), None)?;
     }

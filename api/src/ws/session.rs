@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use largesse_engine::units::{RoomId, Time, UserId};
+use largesse_engine::units::{RoomId, Time};
 use metrics::counter;
 use rand::RngExt;
 use tokio::net::TcpStream;
@@ -17,10 +17,10 @@ use crate::edge::Arrival;
 use crate::error::ErrorCode;
 use crate::language::Language;
 use crate::problem::Problem;
-use crate::state::ApiState;
 use crate::time_text::Rfc3339;
 use crate::trace::Trace;
 use crate::wire::IdText;
+use crate::ws::edge::{Edge, Sender};
 use crate::ws::fanout::Member;
 use crate::ws::frames::{Bye, ClientFrame, SendFrame, ServerFrame, Since, encode, room_text};
 use crate::ws::hub::{Channel, Running, millis};
@@ -34,7 +34,7 @@ const READ_AT_ONCE: usize = 32 << 10;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 struct Session {
-    state: ApiState,
+    edge: Arc<dyn Edge>,
     running: Arc<Running>,
     socket: Arc<Socket>,
     began: Instant,
@@ -48,9 +48,9 @@ struct Session {
     skips: (u32, Instant),
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Who {
-    user: UserId,
+    sender: Sender,
     until: Time,
 }
 
@@ -65,7 +65,7 @@ struct Allowance {
 type Over = Option<Bye>;
 
 /// Serves one client until it ends. `read` is what came right behind the request.
-pub async fn serve(state: ApiState, running: Arc<Running>, tcp: TcpStream, read: Bytes) {
+pub async fn serve(edge: Arc<dyn Edge>, running: Arc<Running>, tcp: TcpStream, read: Bytes) {
     let config = WebSocketConfig::default()
         .read_buffer_size(1 << 10)
         .write_buffer_size(0)
@@ -73,10 +73,10 @@ pub async fn serve(state: ApiState, running: Arc<Running>, tcp: TcpStream, read:
         .max_message_size(Some(MESSAGE_BYTES_MAX))
         .max_frame_size(Some(MESSAGE_BYTES_MAX));
     let mut context = WebSocketContext::from_partially_read(read.into(), Role::Server, Some(config));
-    let mut closing = state.live.closing();
+    let mut closing = edge.hub().closing();
     let now = Instant::now();
     let mut session = Session {
-        state,
+        edge,
         running,
         socket: Arc::new(Socket::new(tcp)),
         began: now,
@@ -154,19 +154,19 @@ impl Session {
                 return if self.who.is_some() { Ok(()) } else { Err(Some(Bye::Unauthenticated)) };
             }
         };
-        match (frame, self.who) {
-            (ClientFrame::Auth { token }, who) => self.auth(&token, who),
+        match (frame, &self.who) {
+            (ClientFrame::Auth { token }, _) => self.auth(&token),
             (_, None) => Err(Some(Bye::Unauthenticated)),
             (ClientFrame::Join { room, since }, Some(_)) => self.join(RoomId(room.0), since.as_ref()).await,
             (ClientFrame::Leave { room }, Some(_)) => self.leave(RoomId(room.0)),
-            (ClientFrame::Send(frame), Some(who)) => self.send(frame, who.user),
+            (ClientFrame::Send(frame), Some(who)) => self.send(frame, who.sender.clone()),
             (ClientFrame::Ping {}, Some(_)) => self.say(&ServerFrame::Pong {}),
         }
     }
 
-    fn auth(&mut self, token: &str, before: Option<Who>) -> Result<(), Over> {
-        let now = self.state.service.clock.now();
-        let (user, until) = match self.state.auth.tokens().user_until(token, now) {
+    fn auth(&mut self, token: &str) -> Result<(), Over> {
+        let before = self.who.as_ref().map(|who| who.sender.user);
+        let (user, until) = match self.edge.viewer(token) {
             Ok(told) => told,
             Err(problem) => {
                 self.complain(None, &problem)?;
@@ -174,15 +174,16 @@ impl Session {
                 return if before.is_some() { Ok(()) } else { Err(Some(Bye::Unauthenticated)) };
             }
         };
-        if before.is_some_and(|before| before.user != user) {
+        if before.is_some_and(|before| before != user) {
             return self.complain(None, &Problem::forbidden("a socket is one user's; connect again for another"));
         }
-        self.who = Some(Who { user, until });
+        let token = self.edge.keeps_tokens().then(|| token.into());
+        self.who = Some(Who { sender: Sender { user, token }, until });
         self.say(&ServerFrame::Hello {
             user_id: IdText::from(user),
-            server_time: Rfc3339(now),
+            server_time: Rfc3339(self.edge.now()),
             expires_at: Rfc3339(until),
-            ping_ms: millis(self.state.live.options.ping_every),
+            ping_ms: millis(self.edge.hub().options.ping_every),
             frames_per_second: FRAMES_PER_SECOND,
         })
     }
@@ -215,7 +216,7 @@ impl Session {
         }
     }
 
-    fn send(&mut self, frame: SendFrame, user: UserId) -> Result<(), Over> {
+    fn send(&mut self, frame: SendFrame, sender: Sender) -> Result<(), Over> {
         if self.sends.fetch_add(1, Ordering::AcqRel) >= SENDS_MAX {
             self.sends.fetch_sub(1, Ordering::AcqRel);
             let detail = format!("at most {SENDS_MAX} gifts of one socket can be under way; nothing was done");
@@ -223,10 +224,10 @@ impl Session {
             let trace = self.trace();
             return self.say(&send::refused(&frame.id, &problem, trace));
         }
-        let (state, socket, sends) = (self.state.clone(), Arc::clone(&self.socket), Arc::clone(&self.sends));
+        let (edge, socket, sends) = (Arc::clone(&self.edge), Arc::clone(&self.socket), Arc::clone(&self.sends));
         let arrival = Arrival { trace: self.trace(), at: self.heard };
         tokio::spawn(async move {
-            let answer = send::send(&state, user, arrival, frame).await;
+            let answer = edge.send(sender, arrival, frame).await;
             sends.fetch_sub(1, Ordering::AcqRel);
             // One that reads so slowly that there is no place for its answer is let go by its session.
             if !socket.push(answer) {
@@ -237,7 +238,7 @@ impl Session {
     }
 
     fn trace(&self) -> Trace {
-        Trace::of(&http::HeaderMap::new(), &self.state.fresh_ids)
+        self.edge.trace()
     }
 
     /// Takes rooms in which this socket missed something to where they are, once what waits for it is out.
@@ -264,20 +265,19 @@ impl Session {
 
     /// When something is due even if nothing comes.
     fn next_wake(&self) -> Instant {
-        let options = &self.state.live.options;
-        let Some(who) = self.who else { return self.began + options.auth_timeout };
-        let now = self.state.service.clock.now();
-        let left = Duration::from_millis(who.until.get().saturating_sub(now.get()));
+        let options = &self.edge.hub().options;
+        let Some(who) = &self.who else { return self.began + options.auth_timeout };
+        let left = Duration::from_millis(who.until.get().saturating_sub(self.edge.now().get()));
         (self.pinged.max(self.heard) + options.ping_every).min(Instant::now() + left)
     }
 
     fn watch_the_clock(&mut self) -> Result<(), Over> {
-        let (now, options) = (Instant::now(), &self.state.live.options);
-        let Some(who) = self.who else {
+        let (now, options) = (Instant::now(), &self.edge.hub().options);
+        let Some(who) = &self.who else {
             let is_late = now >= self.began + options.auth_timeout;
             return if is_late { Err(Some(Bye::AuthTimeout)) } else { Ok(()) };
         };
-        if self.state.service.clock.now() >= who.until {
+        if self.edge.now() >= who.until {
             return Err(Some(Bye::TokenExpired));
         }
         if now >= self.heard + options.ping_every.mul_f64(2.5) {
@@ -330,7 +330,7 @@ impl Session {
 
     /// Each client at a moment of its own, so that a process that ends is no storm for the others.
     fn reconnect_after(&self, bye: Bye) -> u64 {
-        let within = millis(self.state.live.options.reconnect_within);
+        let within = millis(self.edge.hub().options.reconnect_within);
         match bye {
             Bye::GoingAway | Bye::Overloaded => rand::rng().random_range(0..=within),
             Bye::SlowReader | Bye::TooFast => within + rand::rng().random_range(0..=within),

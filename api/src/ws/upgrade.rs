@@ -1,5 +1,6 @@
 //! How a request becomes a socket.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tungstenite::handshake::derive_accept_key;
 use crate::error::ErrorCode;
 use crate::problem::{Extras, Problem};
 use crate::state::ApiState;
+use crate::ws::edge::Edge;
 use crate::ws::frames::SUBPROTOCOL;
 use crate::ws::session;
 
@@ -24,16 +26,20 @@ use crate::ws::session;
 const AFTER_FULL: Duration = Duration::from_secs(2);
 
 /// `GET /v1/ws`. Who it is, a client says in its first frame: a browser cannot set headers here.
-pub async fn connect(State(state): State<ApiState>, mut request: Request) -> Result<Response, Problem> {
-    let accept = check(&state, request.headers())?;
-    let place = Place::take(&state)?;
-    let running = state.live.running(&state.service)?;
+pub async fn connect(State(state): State<ApiState>, request: Request) -> Result<Response, Problem> {
+    accept(state.as_edge(), request)
+}
+
+/// Answers, and serves the socket from then on.
+pub fn accept(edge: Arc<dyn Edge>, mut request: Request) -> Result<Response, Problem> {
+    let accept = check(&*edge, request.headers())?;
+    let place = Place::take(&edge)?;
+    let running = edge.hub().running(&edge)?;
     let upgrade = hyper::upgrade::on(&mut request);
-    let shared = state.clone();
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
         match upgraded.downcast::<TokioIo<TcpStream>>() {
-            Ok(parts) => session::serve(shared, running, parts.io.into_inner(), parts.read_buf).await,
+            Ok(parts) => session::serve(edge, running, parts.io.into_inner(), parts.read_buf).await,
             Err(_) => tracing::error!("a socket is not a TCP connection of this server's"),
         }
         drop(place);
@@ -48,7 +54,7 @@ pub async fn connect(State(state): State<ApiState>, mut request: Request) -> Res
 }
 
 /// The key of the answer, if the request may become a socket.
-fn check(state: &ApiState, headers: &HeaderMap) -> Result<String, Problem> {
+fn check(edge: &dyn Edge, headers: &HeaderMap) -> Result<String, Problem> {
     let has = |name: &HeaderName, word: &str| {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(word))
@@ -59,7 +65,7 @@ fn check(state: &ApiState, headers: &HeaderMap) -> Result<String, Problem> {
     if !has(&SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) {
         return Err(Problem::bad_request(format!("offer the subprotocol `{SUBPROTOCOL}`")));
     }
-    if !is_origin_allowed(state, headers) {
+    if !is_origin_allowed(edge, headers) {
         return Err(Problem::forbidden("pages of this origin may not connect; list it in http.origins"));
     }
     let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24);
@@ -68,7 +74,7 @@ fn check(state: &ApiState, headers: &HeaderMap) -> Result<String, Problem> {
 }
 
 /// Programs send no origin. A page may connect to where it came from, and those that are listed from anywhere.
-fn is_origin_allowed(state: &ApiState, headers: &HeaderMap) -> bool {
+fn is_origin_allowed(edge: &dyn Edge, headers: &HeaderMap) -> bool {
     let mut given = headers.get_all(ORIGIN).iter();
     let Some(origin) = given.next() else { return true };
     if given.next().is_some() {
@@ -78,17 +84,17 @@ fn is_origin_allowed(state: &ApiState, headers: &HeaderMap) -> bool {
         let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
         origin.is_some_and(|(_, from)| host.to_str().is_ok_and(|host| host.eq_ignore_ascii_case(from)))
     };
-    state.options.cors.origins.contains(origin) || headers.get(HOST).is_some_and(is_own)
+    edge.origins().contains(origin) || headers.get(HOST).is_some_and(is_own)
 }
 
 /// One of the sockets that this process may have.
-struct Place(ApiState);
+struct Place(Arc<dyn Edge>);
 
 impl Place {
-    fn take(state: &ApiState) -> Result<Place, Problem> {
-        let taken = state.live.sockets.fetch_add(1, Ordering::AcqRel);
-        let place = Place(state.clone());
-        if taken >= state.live.options.sockets_max as u64 {
+    fn take(edge: &Arc<dyn Edge>) -> Result<Place, Problem> {
+        let taken = edge.hub().sockets.fetch_add(1, Ordering::AcqRel);
+        let place = Place(Arc::clone(edge));
+        if taken >= edge.hub().options.sockets_max as u64 {
             let detail = "this process has as many sockets as it may have";
             return Err(Problem::with(ErrorCode::Overloaded, detail, Extras::RetryAfter(AFTER_FULL)));
         }
@@ -97,7 +103,7 @@ impl Place {
     }
 
     fn count(&self) -> &AtomicU64 {
-        &self.0.live.sockets
+        &self.0.hub().sockets
     }
 
     fn measure(&self) {
