@@ -252,7 +252,7 @@ fn batch(shard: ShardId, number: u64, gifts: u64) -> FlushBatch {
         state: vec![0; 1_024],
     };
     let received = (0..HOSTS).map(|host| received(shard, host, first, noon, gifts)).collect();
-    FlushBatch { shard, balances: balances.into_values().collect(), sent, received, checkpoint }
+    FlushBatch { balances: balances.into_values().collect(), sent, received, ..FlushBatch::new(checkpoint) }
 }
 
 /// Half of all gifts go to the first host.

@@ -92,11 +92,10 @@ fn batch(shard: ShardId, number: u64) -> FlushBatch {
         state: vec![0; 4_096],
     };
     FlushBatch {
-        shard,
         balances,
         sent,
         received: (0..HOSTS).map(|host| received(shard, host, first, noon)).collect(),
-        checkpoint,
+        ..FlushBatch::new(checkpoint)
     }
 }
 

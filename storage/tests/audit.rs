@@ -21,6 +21,7 @@ use largesse_engine::ledger::{LedgerName, LedgerShape};
 use largesse_engine::log::{AppendDone, AppendError, Fencing, LogError, LogRoom, Logs, ShardLog};
 use largesse_engine::node::{Node, NodeOptions};
 use largesse_engine::record::{Claim, LogEntry, RecordHeader, encode_events};
+use largesse_engine::room::rooms::RoomLimits;
 use largesse_engine::room::settings::Room;
 use largesse_engine::service::{GiftRequest, Patience, Service};
 use largesse_engine::shard::ShardLimits;
@@ -63,7 +64,8 @@ fn node_options() -> NodeOptions {
         permits_per_shard: 1_000,
         workers: 0,
         patience: Patience::default(),
-        rooms: vec![Room { id: RoomId(1001), hosts: HOSTS.into(), is_closed: false }],
+        rooms: vec![Room::new(RoomId(1001), HOSTS.into())],
+        room_limits: RoomLimits::default(),
     }
 }
 
@@ -451,7 +453,7 @@ async fn a_row_that_is_off_by_one_is_named() {
         let mut row = row.unwrap();
         row.amount = row.amount.checked_add(Amount::new(1).unwrap()).unwrap();
         let checkpoint = store.checkpoint(shard).await.unwrap().unwrap();
-        let batch = FlushBatch { shard, balances: vec![row], sent: Vec::new(), received: Vec::new(), checkpoint };
+        let batch = FlushBatch { balances: vec![row], ..FlushBatch::new(checkpoint) };
         store.write(batch).await.unwrap();
         (shard, row)
     };

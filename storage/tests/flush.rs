@@ -14,9 +14,10 @@ use largesse_engine::ledger::LedgerShape;
 use largesse_engine::log::{LogError, Logs, ShardLog};
 use largesse_engine::record::{Claim, EventsHeader, encode_events};
 use largesse_engine::store::{
-    BalanceRow, Checkpoint, FlushBatch, Page, ReceivedEntry, ReceivedQuery, SentQuery, Store, StoreError, StoredEvent,
+    BalanceRow, Checkpoint, FeedQuery, FeedRow, FlushBatch, Page, ReceivedEntry, ReceivedQuery, RoomRow, SentQuery,
+    Store, StoreError, StoredEvent,
 };
-use largesse_engine::units::{Amount, AssetId, Epoch, NodeId, Position, Seq, ShardId, Time, UserId};
+use largesse_engine::units::{Amount, AssetId, Epoch, NodeId, Position, RoomId, Seq, ShardId, Time, UserId};
 use largesse_engine::wallet::command::RechargeSaid;
 use largesse_engine::wallet::event::{Channel, Recharged, WalletEvent};
 use largesse_engine::wallet::rows::WalletRows;
@@ -172,6 +173,14 @@ impl Store for DiesHalfway {
 
     fn page_received(&self, query: ReceivedQuery) -> BoxFuture<'_, Result<Page<ReceivedEntry>, StoreError>> {
         self.0.page_received(query)
+    }
+
+    fn load_room(&self, shard: ShardId, room: RoomId) -> BoxFuture<'_, Result<Vec<RoomRow>, StoreError>> {
+        self.0.load_room(shard, room)
+    }
+
+    fn page_feed(&self, query: FeedQuery) -> BoxFuture<'_, Result<Vec<FeedRow>, StoreError>> {
+        self.0.page_feed(query)
     }
 
     fn scan_balances(
@@ -379,6 +388,14 @@ impl Store for Forgets {
 
     fn page_received(&self, query: ReceivedQuery) -> BoxFuture<'_, Result<Page<ReceivedEntry>, StoreError>> {
         async move { self.now().page_received(query).await }.boxed()
+    }
+
+    fn load_room(&self, shard: ShardId, room: RoomId) -> BoxFuture<'_, Result<Vec<RoomRow>, StoreError>> {
+        async move { self.now().load_room(shard, room).await }.boxed()
+    }
+
+    fn page_feed(&self, query: FeedQuery) -> BoxFuture<'_, Result<Vec<FeedRow>, StoreError>> {
+        async move { self.now().page_feed(query).await }.boxed()
     }
 
     fn scan_balances(

@@ -14,6 +14,7 @@ use largesse_engine::flush::FlushLimits;
 use largesse_engine::ledger::{LedgerName, LedgerShape};
 use largesse_engine::log::Logs;
 use largesse_engine::node::{Node, NodeOptions};
+use largesse_engine::room::rooms::RoomLimits;
 use largesse_engine::room::settings::Room;
 use largesse_engine::service::{Found, GiftRequest, Patience, Receipt, Service, ServiceError};
 use largesse_engine::shard::ShardLimits;
@@ -56,7 +57,8 @@ fn options(shape: LedgerShape) -> NodeOptions {
         permits_per_shard: 1_000,
         workers: 0,
         patience: Patience::default(),
-        rooms: vec![Room { id: RoomId(1001), hosts: HOSTS.into(), is_closed: false }],
+        rooms: vec![Room::new(RoomId(1001), HOSTS.into())],
+        room_limits: RoomLimits::default(),
     }
 }
 

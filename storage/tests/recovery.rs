@@ -85,10 +85,9 @@ fn recover_with(position: u64, epoch: u64) -> Result<Ownership, RecoverError> {
     let state = codec::encode(&Books::new(shape));
     let checkpoint =
         Checkpoint { shard: SHARD, position, relay_position: position, relay_fold: fold, fold, time: Time(5), state };
-    let (balances, sent, received) = (Vec::new(), Vec::new(), Vec::new());
     block_on(async {
         log.claim(claim(1)).await.unwrap();
-        let batch = FlushBatch { shard: SHARD, balances, sent, received, checkpoint };
+        let batch = FlushBatch::new(checkpoint);
         let log = Overtaken { log, store: Arc::clone(&store), batch };
         recover(SHARD, &mut Wallets::new(SHARD, shape, limits), &log, &*store, claim(2)).await
     })

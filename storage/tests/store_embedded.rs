@@ -8,8 +8,8 @@ use std::process::Command;
 
 use futures::executor::block_on;
 use largesse_engine::ledger::{LedgerName, LedgerShape};
-use largesse_engine::store::{Store, StoreError};
-use largesse_engine::units::{AssetId, ShardId, UserId};
+use largesse_engine::store::{FeedQuery, FeedRow, Store, StoreError};
+use largesse_engine::units::{AssetId, RoomId, RoomSeq, ShardId, UserId};
 use largesse_storage::conformance::store::{Batch, sent_pages, v7};
 use largesse_storage::store::embedded::{EmbeddedStore, OpenError, StoreOptions};
 
@@ -122,10 +122,58 @@ fn a_newer_schema_is_refused() {
     {
         let db = fjall::Database::builder(&place).open().unwrap();
         let meta = db.keyspace("meta", fjall::KeyspaceCreateOptions::default).unwrap();
-        meta.insert("identity", r#"{"schema":2,"ledger":{"some":"thing else"}}"#).unwrap();
+        meta.insert("identity", r#"{"schema":3,"ledger":{"some":"thing else"}}"#).unwrap();
     }
     let refused = open(&place).err().unwrap();
-    assert!(matches!(refused, OpenError::Newer { found: 2, known: 1, .. }), "{refused}");
+    assert!(matches!(refused, OpenError::Newer { found: 3, known: 2, .. }), "{refused}");
+}
+
+/// As the first schema left a folder: without the tables of rooms.
+fn make_old(place: &Path) {
+    let db = fjall::Database::builder(place).open().unwrap();
+    for table in ["room_feed", "room_state"] {
+        let table = db.keyspace(table, fjall::KeyspaceCreateOptions::default).unwrap();
+        db.delete_keyspace(table).unwrap();
+    }
+    let meta = db.keyspace("meta", fjall::KeyspaceCreateOptions::default).unwrap();
+    meta.insert("identity", r#"{"schema":1,"ledger":"main","wallet_shards":16,"hash_version":1}"#).unwrap();
+}
+
+fn schema(place: &Path) -> String {
+    let db = fjall::Database::builder(place).open().unwrap();
+    let meta = db.keyspace("meta", fjall::KeyspaceCreateOptions::default).unwrap();
+    let tables: Vec<&str> = ["room_feed", "room_state"].into_iter().filter(|table| db.keyspace_exists(table)).collect();
+    let identity = meta.get("identity").unwrap().unwrap();
+    format!("{} {}", String::from_utf8(identity.to_vec()).unwrap(), tables.join(" "))
+}
+
+#[test]
+fn an_older_schema_gets_the_tables_that_it_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("store");
+    let store = open(&place).unwrap();
+    block_on(store.write(gifts(5, 5).0)).unwrap();
+    drop(store);
+    let new = schema(&place);
+    make_old(&place);
+    let shadow: LedgerName = "shadow".parse().unwrap();
+    let refused = EmbeddedStore::open(&place, shadow, LedgerShape::new(16), StoreOptions::default()).err().unwrap();
+    assert!(matches!(refused, OpenError::OtherLedger { .. }), "{refused}");
+    assert!(
+        schema(&place).starts_with(r#"{"schema":1,"#) && !schema(&place).contains("room"),
+        "a refusal adds nothing"
+    );
+    let store = open(&place).unwrap();
+    assert_eq!((balance(&store), next(&store)), (Some(5), Some(6)), "what was there is there");
+    let (room, shard) = (RoomId(1001), ShardId::room(3));
+    let mut batch = Batch::upto(2).0;
+    (batch.shard, batch.checkpoint.shard) = (shard, shard);
+    batch.feed.push(FeedRow { room, first: RoomSeq(1), last: RoomSeq(1), items: vec![7] });
+    block_on(store.write(batch.clone())).unwrap();
+    drop(store);
+    assert_eq!(schema(&place), new, "an older program refuses it from now on");
+    let query = FeedQuery { shard, room, after: RoomSeq::NONE, limit: 9 };
+    assert_eq!(block_on(open(&place).unwrap().page_feed(query)), Ok(batch.feed));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What every [`Store`] must do. `store_conformance!` makes one test of each function here.
+//! What every [`Store`] must do. `store_conformance!` makes one test of each function here, and of those about rooms.
 //!
 //! Each function panics with what went wrong.
 
@@ -28,6 +28,22 @@ macro_rules! store_conformance {
     ($fixture:expr) => {
         $crate::store_conformance!(
             $fixture,
+            rooms:
+            feed_rows_come_back,
+            a_feed_starts_anywhere,
+            a_long_feed_is_read_from_end_to_end,
+            a_fuller_feed_row_replaces_its_shorter_self_only,
+            overlapping_rows_give_every_entry,
+            rooms_and_shards_do_not_mix,
+            room_rows_only_go_forward,
+            an_empty_value_deletes,
+            an_ended_group_stays_ended,
+            a_large_group_is_loaded_and_ends_as_a_whole,
+            rooms_are_there_after_reopening,
+        );
+        $crate::store_conformance!(
+            $fixture,
+            store:
             rows_come_back,
             users_and_shards_do_not_mix,
             balances_only_go_forward,
@@ -53,11 +69,11 @@ macro_rules! store_conformance {
             what_was_acknowledged_is_there_after_reopening,
         );
     };
-    ($fixture:expr, $($rule:ident),+ $(,)?) => {
+    ($fixture:expr, $part:ident: $($rule:ident),+ $(,)?) => {
         $(
             #[tokio::test]
             async fn $rule() {
-                $crate::conformance::store::$rule(&$fixture).await;
+                $crate::conformance::$part::$rule(&$fixture).await;
             }
         )+
     };
@@ -555,7 +571,7 @@ impl Batch {
             time: Time(NOON + next),
             state: vec![7; 5],
         };
-        Batch(FlushBatch { shard: SHARD, balances: Vec::new(), sent: Vec::new(), received: Vec::new(), checkpoint })
+        Batch(FlushBatch::new(checkpoint))
     }
 
     pub fn balance(mut self, user: UserId, asset: AssetId, amount: u64, seq: u64) -> Batch {

@@ -7,9 +7,10 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use largesse_engine::event_id::EventId;
 use largesse_engine::store::{
-    BalanceRow, Checkpoint, FlushBatch, Page, ReceivedEntry, ReceivedQuery, SentQuery, Store, StoreError, StoredEvent,
+    BalanceRow, Checkpoint, FeedQuery, FeedRow, FlushBatch, Page, ReceivedEntry, ReceivedQuery, RoomRow, SentQuery,
+    Store, StoreError, StoredEvent,
 };
-use largesse_engine::units::{AssetId, ShardId, UserId};
+use largesse_engine::units::{AssetId, RoomId, ShardId, UserId};
 
 use super::feed::{Feed, News};
 
@@ -66,6 +67,14 @@ impl Store for Mirrored {
 
     fn page_received(&self, query: ReceivedQuery) -> BoxFuture<'_, Result<Page<ReceivedEntry>, StoreError>> {
         self.store.page_received(query)
+    }
+
+    fn load_room(&self, shard: ShardId, room: RoomId) -> BoxFuture<'_, Result<Vec<RoomRow>, StoreError>> {
+        self.store.load_room(shard, room)
+    }
+
+    fn page_feed(&self, query: FeedQuery) -> BoxFuture<'_, Result<Vec<FeedRow>, StoreError>> {
+        self.store.page_feed(query)
     }
 
     fn scan_balances(

@@ -5,7 +5,7 @@
 //! changes nothing, and two flushers of one shard cannot undo each other. No lightweight transactions.
 //!
 //! Partitions are bounded: what grows with the number of users is split by a hash of the user, what grows with time lies
-//! in partitions of an hour. `docs/store.md` describes the tables for whoever reads them by other means.
+//! in partitions of an hour, a room's feed in partitions of so many entries. `docs/store.md` describes the tables for whoever reads them by other means.
 
 mod connect;
 mod error;
@@ -15,6 +15,7 @@ mod merge;
 mod page;
 mod place;
 mod read;
+mod rooms;
 mod schema;
 mod statements;
 mod values;
@@ -27,9 +28,10 @@ use futures::future::BoxFuture;
 use largesse_engine::event_id::EventId;
 use largesse_engine::ledger::{LedgerName, LedgerShape};
 use largesse_engine::store::{
-    BalanceRow, Checkpoint, FlushBatch, Page, ReceivedEntry, ReceivedQuery, SentQuery, Store, StoreError, StoredEvent,
+    BalanceRow, Checkpoint, FeedQuery, FeedRow, FlushBatch, Page, ReceivedEntry, ReceivedQuery, RoomRow, SentQuery,
+    Store, StoreError, StoredEvent,
 };
-use largesse_engine::units::{AssetId, ShardId, UserId};
+use largesse_engine::units::{AssetId, RoomId, ShardId, UserId};
 use tokio::sync::Semaphore;
 
 use self::connect::Connected;
@@ -45,6 +47,8 @@ use crate::ledger_id::LedgerId;
 
 /// A page or a scan asks many times; each time it has the patience of one read.
 const LONG_READ_TIMES: u32 = 5;
+/// Loading a room asks as many times as its boards are long, which is up to a million rows each.
+const ROOM_READ_TIMES: u32 = 60;
 
 #[derive(Clone, Debug)]
 pub struct CqlOptions {
@@ -209,6 +213,15 @@ impl Store for CqlStore {
 
     fn page_received(&self, query: ReceivedQuery) -> BoxFuture<'_, Result<Page<ReceivedEntry>, StoreError>> {
         Box::pin(async move { self.long(self.received(&query)).await })
+    }
+
+    fn load_room(&self, shard: ShardId, room: RoomId) -> BoxFuture<'_, Result<Vec<RoomRow>, StoreError>> {
+        let patience = self.options.read_timeout * ROOM_READ_TIMES;
+        Box::pin(self.within(patience, self.room(shard, room)))
+    }
+
+    fn page_feed(&self, query: FeedQuery) -> BoxFuture<'_, Result<Vec<FeedRow>, StoreError>> {
+        Box::pin(async move { self.long(self.feed(&query)).await })
     }
 
     fn scan_balances(

@@ -13,6 +13,7 @@
 mod error;
 mod keys;
 mod page;
+mod rooms;
 mod tables;
 mod values;
 mod writer;
@@ -26,9 +27,10 @@ use largesse_engine::event_id::EventId;
 use largesse_engine::ledger::{LedgerName, LedgerShape};
 use largesse_engine::node::threads;
 use largesse_engine::store::{
-    BalanceRow, Checkpoint, FlushBatch, Page, ReceivedEntry, ReceivedQuery, SentQuery, Store, StoreError, StoredEvent,
+    BalanceRow, Checkpoint, FeedQuery, FeedRow, FlushBatch, Page, ReceivedEntry, ReceivedQuery, RoomRow, SentQuery,
+    Store, StoreError, StoredEvent,
 };
-use largesse_engine::units::{AssetId, ShardId, UserId};
+use largesse_engine::units::{AssetId, RoomId, ShardId, UserId};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use self::error::OpenError;
@@ -193,6 +195,14 @@ impl Store for EmbeddedStore {
 
     fn page_received(&self, query: ReceivedQuery) -> BoxFuture<'_, Result<Page<ReceivedEntry>, StoreError>> {
         Box::pin(self.read(usize::MAX, move |tables| page::received(&tables.received, &query)))
+    }
+
+    fn load_room(&self, shard: ShardId, room: RoomId) -> BoxFuture<'_, Result<Vec<RoomRow>, StoreError>> {
+        Box::pin(self.read(usize::MAX, move |tables| rooms::load_room(tables, shard, room)))
+    }
+
+    fn page_feed(&self, query: FeedQuery) -> BoxFuture<'_, Result<Vec<FeedRow>, StoreError>> {
+        Box::pin(self.read(usize::MAX, move |tables| rooms::page_feed(tables, &query)))
     }
 
     fn scan_balances(

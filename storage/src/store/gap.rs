@@ -27,9 +27,9 @@ const AT_ONCE: usize = 16;
 /// A shard is recovered from its checkpoint on, or from the beginning of its log; that must be there. Where log or store
 /// cannot be asked now, nothing is said: whoever recovers the shard asks again, and waits.
 pub async fn check(logs: &dyn Logs, store: &dyn Store, shape: LedgerShape) -> Result<(), GapError> {
-    let shards: Vec<_> =
-        shape.wallet_shards().chain([ShardId::CONTROL]).map(|shard| check_shard(logs, store, shard)).collect();
-    stream::iter(shards).buffer_unordered(AT_ONCE).try_collect::<()>().await
+    let shards = shape.wallet_shards().chain(shape.all_rooms()).chain([ShardId::CONTROL]);
+    let checks: Vec<_> = shards.map(|shard| check_shard(logs, store, shard)).collect();
+    stream::iter(checks).buffer_unordered(AT_ONCE).try_collect::<()>().await
 }
 
 async fn check_shard(logs: &dyn Logs, store: &dyn Store, shard: ShardId) -> Result<(), GapError> {

@@ -10,8 +10,8 @@ use largesse_engine::event_id::EventId;
 use largesse_engine::room::event::RowGroup;
 use largesse_engine::sabotage::{self, Rule};
 use largesse_engine::store::{
-    BalanceRow, Checkpoint, FeedQuery, FeedRow, FlushBatch, HistorySlot, Page, ReceivedEntry, ReceivedQuery, ReceivedRow,
-    RoomRow, SentQuery, Store, StoreError, StoredEvent,
+    BalanceRow, Checkpoint, FeedQuery, FeedRow, FlushBatch, HistorySlot, Page, ReceivedEntry, ReceivedQuery,
+    ReceivedRow, RoomRow, SentQuery, Store, StoreError, StoredEvent,
 };
 use largesse_engine::units::{AssetId, RoomId, RoomSeq, Seq, ShardId, Time, UserId};
 
@@ -40,7 +40,9 @@ struct Rows {
     pointers: BTreeMap<(ShardId, UserId, EventId), SentKey>,
     received: BTreeMap<ReceivedKey, ReceivedRow>,
     feed: BTreeMap<(ShardId, RoomId, RoomSeq), FeedRow>,
+    /// Rows that are gone stay, with an empty value, and so do the ends of groups: nothing that is late brings them back.
     rooms: BTreeMap<(ShardId, RoomId, RowGroup, Vec<u8>), RoomRow>,
+    ended: BTreeMap<(ShardId, RoomId, RowGroup), Seq>,
     checkpoints: BTreeMap<ShardId, Checkpoint>,
 }
 
@@ -108,7 +110,8 @@ impl Store for MemoryStore {
 
     fn load_room(&self, shard: ShardId, room: RoomId) -> BoxFuture<'_, Result<Vec<RoomRow>, StoreError>> {
         Box::pin(self.read(move |rows| {
-            let of_room = rows.rooms.iter().filter(|(key, row)| (key.0, key.1) == (shard, room) && !row.value.is_empty());
+            let of_room =
+                rows.rooms.iter().filter(|(key, row)| (key.0, key.1) == (shard, room) && !row.value.is_empty());
             Ok(of_room.map(|(_, row)| row.clone()).collect())
         }))
     }
@@ -161,6 +164,9 @@ impl Rows {
             }
         }
         for row in batch.rooms {
+            if self.ended.get(&(shard, row.room, row.group)).is_some_and(|ended| row.seq <= *ended) {
+                continue;
+            }
             let key = (shard, row.room, row.group, row.key.clone());
             let stored = self.rooms.entry(key).or_insert_with(|| row.clone());
             if row.seq >= stored.seq {
@@ -168,6 +174,8 @@ impl Rows {
             }
         }
         for ended in batch.ended {
+            let last = self.ended.entry((shard, ended.room, ended.group)).or_default();
+            *last = ended.seq.max(*last);
             self.rooms.retain(|(of, room, group, _), row| {
                 (*of, *room, *group) != (shard, ended.room, ended.group) || row.seq > ended.seq
             });

@@ -1,8 +1,11 @@
 //! Writes that are late, repeated or out of order change nothing.
 
 use largesse_engine::event_id::EventId;
-use largesse_engine::store::{BalanceRow, Checkpoint, ReceivedEntry, Store, StoredEvent};
-use largesse_engine::units::{AssetId, Position, Seq, ShardId, UserId};
+use largesse_engine::room::event::RowGroup;
+use largesse_engine::store::{
+    BalanceRow, Checkpoint, EndedGroup, FeedQuery, FeedRow, ReceivedEntry, RoomRow, Store, StoredEvent,
+};
+use largesse_engine::units::{AssetId, Position, RoomId, RoomSeq, Seq, ShardId, UserId};
 use largesse_storage::conformance::store::{Batch, received_pages, sent_pages, v4, v7};
 use largesse_storage::store::memory::MemoryStore;
 use proptest::prelude::*;
@@ -15,6 +18,7 @@ const SOURCE: ShardId = ShardId::wallet(1);
 const ANN: UserId = UserId(3001);
 const BOB: UserId = UserId(2001);
 const COIN: AssetId = AssetId(1);
+const ROOM: RoomId = RoomId(1001);
 const NOON: u64 = 1_700_000_000_000;
 
 /// Flush number `number` of ten events, each with rows of every table; `reach` is how far the relays are.
@@ -27,6 +31,22 @@ fn flush(number: u64, reach: u64) -> Batch {
     }
     let entries: Vec<_> = (first..=last).map(|seq| (NOON + number, seq)).collect();
     batch = batch.received(BOB, SOURCE, &entries);
+    batch.0.feed.push(FeedRow { room: ROOM, first: RoomSeq(first), last: RoomSeq(last), items: vec![7; 100] });
+    // A live lasts for two flushes: the first of the next one ends it. Each flush opens a streak and ends the last one's.
+    let live = RowGroup(100 + number / 2);
+    let scores = (first..=last).map(|seq| (live, format!("user {}", seq % 7), "a score", seq));
+    let streaks = [(number, "open", first), (number.wrapping_sub(1), "", first + 1)];
+    let streaks = streaks.map(|(number, value, seq)| (RowGroup::ROOM, format!("streak {number}"), value, seq));
+    batch.0.rooms.extend(scores.chain(streaks).map(|(group, key, value, seq)| RoomRow {
+        room: ROOM,
+        group,
+        key: key.into(),
+        value: value.into(),
+        seq: Seq(seq),
+    }));
+    batch.0.rooms.sort_by(|one, other| (one.group, &one.key, other.seq).cmp(&(other.group, &other.key, one.seq)));
+    batch.0.rooms.dedup_by(|one, other| (one.group, &one.key) == (other.group, &other.key));
+    batch.0.ended.push(EndedGroup { room: ROOM, group: RowGroup(live.0 - 1), seq: Seq(first) });
     batch.0.checkpoint.relay_position = Position(reach * 10);
     batch.0.checkpoint.relay_fold.next = Seq(reach * 10 + 1);
     batch
@@ -40,6 +60,8 @@ struct Everything {
     receipts: Vec<Option<StoredEvent>>,
     sent: Vec<StoredEvent>,
     received: Vec<ReceivedEntry>,
+    room: Vec<RoomRow>,
+    feed: Vec<FeedRow>,
     checkpoint: Option<Checkpoint>,
 }
 
@@ -52,6 +74,8 @@ async fn everything(store: &impl Store) -> Everything {
         receipts: store.load_receipts(SHARD, keys).await.unwrap(),
         sent: sent_pages(store, ANN, 7).await,
         received: received_pages(store, BOB, 7).await,
+        room: store.load_room(SHARD, ROOM).await.unwrap(),
+        feed: store.page_feed(FeedQuery { shard: SHARD, room: ROOM, after: RoomSeq(5), limit: 100 }).await.unwrap(),
         checkpoint: store.checkpoint(SHARD).await.unwrap(),
     }
 }
@@ -97,6 +121,9 @@ async fn rows_carry_their_event_as_timestamp() {
         ("SELECT MIN(WRITETIME(amount)) FROM main_balance", 19),
         ("SELECT MIN(WRITETIME(event)) FROM main_sent", 11),
         ("SELECT MAX(WRITETIME(packed)) FROM main_received", 20),
+        ("SELECT MAX(WRITETIME(packed)) FROM main_room_feed", 20),
+        ("SELECT MIN(WRITETIME(value)) FROM main_room_state", 11),
+        ("SELECT MAX(WRITETIME(value)) FROM main_room_state", 20),
         ("SELECT MAX(WRITETIME(state)) FROM main_checkpoint", 21),
         ("SELECT MAX(WRITETIME(relay_state)) FROM main_checkpoint", 10),
     ] {

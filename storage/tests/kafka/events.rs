@@ -442,7 +442,7 @@ fn checkpoint(world: &World, position: Position, next: u64) -> FlushBatch {
         time: Time(1),
         state: Vec::new(),
     };
-    FlushBatch { shard: SHARD, balances: Vec::new(), sent: Vec::new(), received: Vec::new(), checkpoint }
+    FlushBatch::new(checkpoint)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

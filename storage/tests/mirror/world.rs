@@ -60,7 +60,7 @@ pub fn catalog(asset: &str, gifts: &[u32]) -> CatalogDraft {
 }
 
 fn rooms() -> Vec<Room> {
-    vec![Room { id: RoomId(1001), hosts: vec![UserId(2001), UserId(2002)], is_closed: false }]
+    vec![Room::new(RoomId(1001), vec![UserId(2001), UserId(2002)])]
 }
 
 impl World {
@@ -86,7 +86,7 @@ impl World {
         let time = Time(self.time.fetch_add(1, Ordering::Relaxed));
         let (relay_position, relay_fold) = (position, fold);
         let checkpoint = Checkpoint { shard, position, relay_position, relay_fold, fold, time, state };
-        let batch = FlushBatch { shard, balances, sent: Vec::new(), received: Vec::new(), checkpoint };
+        let batch = FlushBatch { balances, ..FlushBatch::new(checkpoint) };
         self.mirrored.write(batch).await.unwrap();
     }
 

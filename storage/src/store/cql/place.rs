@@ -1,11 +1,12 @@
 //! Where rows lie: which partition, and how our numbers are written as CQL's.
 //!
 //! Numbers of CQL are signed. Users are written bit by bit, so an id above 2^63 − 1 shows as a negative number; shards are
-//! written as one number, 65536 + N for wallet shard N and 0 for the control shard.
+//! written as one number, 65536 + N for wallet shard N, 131072 + N for room shard N and 0 for the control shard.
 
 use largesse_engine::event_id::EventId;
+use largesse_engine::room::event::RowGroup;
 use largesse_engine::store::{HistorySlot, StoreError};
-use largesse_engine::units::{AssetId, Seq, ShardId, Time, UserId};
+use largesse_engine::units::{AssetId, RoomId, RoomSeq, Seq, ShardId, Time, UserId};
 use scylla::value::CqlTimestamp;
 use uuid::Uuid;
 
@@ -39,7 +40,7 @@ impl Layout {
 
 /// The finaliser of MurmurHash3 (Austin Appleby, public domain). Not the hash that spreads users over shards: the users of
 /// one shard have that one's remainder in common.
-fn scatter(id: u64) -> u64 {
+pub fn scatter(id: u64) -> u64 {
     let mut z = id;
     z = (z ^ (z >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     z = (z ^ (z >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
@@ -73,6 +74,22 @@ pub fn seq(seq: Seq) -> i64 {
 
 pub fn read_seq(number: i64) -> Seq {
     Seq(number.cast_unsigned())
+}
+
+pub fn room(room: RoomId) -> i64 {
+    room.get().cast_signed()
+}
+
+pub fn room_seq(number: RoomSeq) -> i64 {
+    number.get().cast_signed()
+}
+
+pub fn read_room_seq(number: i64) -> RoomSeq {
+    RoomSeq(number.cast_unsigned())
+}
+
+pub fn group(group: RowGroup) -> i64 {
+    group.0.cast_signed()
 }
 
 pub fn time(at: Time) -> CqlTimestamp {

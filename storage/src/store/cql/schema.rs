@@ -19,7 +19,7 @@ use super::place::{self, Layout};
 use crate::ledger_id::LedgerId;
 
 /// The version that this program reads and writes.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Names of the tables of one ledger.
 #[derive(Clone, Debug)]
@@ -61,29 +61,38 @@ pub struct Plan {
 }
 
 /// `{ks}` stands for the keyspace, `{t}` for the keyspace and the ledger. Each can be repeated.
-const STEPS: [(&str, &[&str]); SCHEMA as usize] = [(
-    "the tables",
-    &[
-        "CREATE TABLE IF NOT EXISTS {t}_meta (name text PRIMARY KEY, value text)",
-        "CREATE TABLE IF NOT EXISTS {t}_balance (shard int, sub int, user_id bigint, asset int, amount bigint, \
-         seq bigint, PRIMARY KEY ((shard, sub), user_id, asset))",
-        "CREATE TABLE IF NOT EXISTS {t}_sent (shard int, sub int, hour timestamp, user_id bigint, event_id uuid, \
-         id_head blob, seq bigint, at timestamp, event blob, \
-         PRIMARY KEY ((shard, sub, hour), user_id, event_id, id_head)) \
-         WITH CLUSTERING ORDER BY (user_id DESC, event_id DESC, id_head DESC)",
-        "CREATE TABLE IF NOT EXISTS {t}_receipt_pointer (shard int, sub int, user_id bigint, event_id uuid, \
-         stored_as uuid, PRIMARY KEY ((shard, sub), user_id, event_id))",
-        "CREATE TABLE IF NOT EXISTS {t}_received (shard int, sub int, hour timestamp, spread int, user_id bigint, \
-         slot timestamp, source int, first_seq bigint, last_seq bigint, packed blob, \
-         PRIMARY KEY ((shard, sub, hour, spread), user_id, slot, source, first_seq)) \
-         WITH CLUSTERING ORDER BY (user_id DESC, slot DESC, source DESC, first_seq DESC)",
-        "CREATE TABLE IF NOT EXISTS {t}_history_hour (shard int, sub int, user_id bigint, side text, \
-         hour timestamp, spreads int, PRIMARY KEY ((shard, sub), user_id, side, hour)) \
-         WITH CLUSTERING ORDER BY (user_id DESC, side DESC, hour DESC)",
-        "CREATE TABLE IF NOT EXISTS {t}_checkpoint (shard int PRIMARY KEY, next_seq bigint, position bigint, \
-         at timestamp, state blob, relay_next_seq bigint, relay_position bigint, relay_state blob)",
-    ],
-)];
+const STEPS: [(&str, &[&str]); SCHEMA as usize] = [("the tables", TABLES), ("rooms", ROOMS)];
+
+const TABLES: &[&str] = &[
+    "CREATE TABLE IF NOT EXISTS {t}_meta (name text PRIMARY KEY, value text)",
+    "CREATE TABLE IF NOT EXISTS {t}_balance (shard int, sub int, user_id bigint, asset int, amount bigint, \
+     seq bigint, PRIMARY KEY ((shard, sub), user_id, asset))",
+    "CREATE TABLE IF NOT EXISTS {t}_sent (shard int, sub int, hour timestamp, user_id bigint, event_id uuid, \
+     id_head blob, seq bigint, at timestamp, event blob, \
+     PRIMARY KEY ((shard, sub, hour), user_id, event_id, id_head)) \
+     WITH CLUSTERING ORDER BY (user_id DESC, event_id DESC, id_head DESC)",
+    "CREATE TABLE IF NOT EXISTS {t}_receipt_pointer (shard int, sub int, user_id bigint, event_id uuid, \
+     stored_as uuid, PRIMARY KEY ((shard, sub), user_id, event_id))",
+    "CREATE TABLE IF NOT EXISTS {t}_received (shard int, sub int, hour timestamp, spread int, user_id bigint, \
+     slot timestamp, source int, first_seq bigint, last_seq bigint, packed blob, \
+     PRIMARY KEY ((shard, sub, hour, spread), user_id, slot, source, first_seq)) \
+     WITH CLUSTERING ORDER BY (user_id DESC, slot DESC, source DESC, first_seq DESC)",
+    "CREATE TABLE IF NOT EXISTS {t}_history_hour (shard int, sub int, user_id bigint, side text, \
+     hour timestamp, spreads int, PRIMARY KEY ((shard, sub), user_id, side, hour)) \
+     WITH CLUSTERING ORDER BY (user_id DESC, side DESC, hour DESC)",
+    "CREATE TABLE IF NOT EXISTS {t}_checkpoint (shard int PRIMARY KEY, next_seq bigint, position bigint, \
+     at timestamp, state blob, relay_next_seq bigint, relay_position bigint, relay_state blob)",
+];
+
+/// Markers of what was deleted are kept for a day and not for ten: a busy room ends many streaks, and reading it passes over
+/// the marker of each.
+const ROOMS: &[&str] = &[
+    "CREATE TABLE IF NOT EXISTS {t}_room_feed (shard int, room bigint, bucket bigint, first_seq bigint, \
+     last_seq bigint, packed blob, PRIMARY KEY ((shard, room, bucket), first_seq))",
+    "CREATE TABLE IF NOT EXISTS {t}_room_state (shard int, room bigint, sub int, row_group bigint, row_key blob, \
+     value blob, seq bigint, PRIMARY KEY ((shard, room, sub), row_group, row_key)) \
+     WITH gc_grace_seconds = 86400",
+];
 
 /// What the tables were made for, as it is written into them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,7 +17,9 @@ pub const BATCH_ROWS_MAX: usize = 64;
 /// Rows of a read that travel at once.
 const PAGE_ROWS: i32 = 256;
 /// Packed rows have up to some twenty thousand bytes each.
-const PAGE_PACKED_ROWS: i32 = 32;
+pub const PAGE_PACKED_ROWS: i32 = 32;
+/// Rows of a room's state have some fifty bytes each, and all of them are wanted.
+const PAGE_STATE_ROWS: i32 = 4_096;
 
 pub struct Statements {
     pub balance: RowBatches,
@@ -27,6 +29,7 @@ pub struct Statements {
     pub hour: RowBatches,
     /// Two statements of one row, each with a timestamp of its own.
     pub checkpoint: Batch,
+    pub rooms: RoomStatements,
     pub wallets: PreparedStatement,
     pub balances: PreparedStatement,
     pub receipts: PreparedStatement,
@@ -35,6 +38,18 @@ pub struct Statements {
     pub received_page: PreparedStatement,
     pub hours: PreparedStatement,
     pub stored_checkpoint: PreparedStatement,
+}
+
+pub struct RoomStatements {
+    pub feed: RowBatches,
+    pub state: RowBatches,
+    pub delete: RowBatches,
+    /// Deletes all rows of a group in one partition.
+    pub end: RowBatches,
+    pub load: PreparedStatement,
+    /// Which entries the rows hold, without what is in them.
+    pub feed_rows: PreparedStatement,
+    pub feed_page: PreparedStatement,
 }
 
 /// One statement, as many times as there are rows.
@@ -106,6 +121,7 @@ impl Statements {
             )
             .await?,
             checkpoint: batch(&[&rows, &relays], &connected.writes),
+            rooms: RoomStatements::prepare(&preparing, connected).await?,
             wallets: read(
                 "SELECT user_id, asset, amount, seq FROM {balance} WHERE shard = ? AND sub = ? AND user_id IN ?",
                 PAGE_ROWS,
@@ -149,6 +165,52 @@ impl Statements {
             )
             .await?,
             stored_checkpoint: read("SELECT state, relay_state FROM {checkpoint} WHERE shard = ?", PAGE_ROWS).await?,
+        })
+    }
+}
+
+impl RoomStatements {
+    async fn prepare(preparing: &Preparing<'_>, connected: &Connected) -> Result<RoomStatements, OpenError> {
+        let write = async |text: &str| Ok(RowBatches::new(&preparing.write(text).await?, &connected.writes));
+        let read = async |text: &str, page| preparing.read(text, &connected.reads, page).await;
+        Ok(RoomStatements {
+            feed: write(
+                "INSERT INTO {room_feed} (shard, room, bucket, first_seq, last_seq, packed) VALUES (?, ?, ?, ?, ?, ?) \
+                 USING TIMESTAMP ?",
+            )
+            .await?,
+            state: write(
+                "INSERT INTO {room_state} (shard, room, sub, row_group, row_key, value, seq) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?",
+            )
+            .await?,
+            delete: write(
+                "DELETE FROM {room_state} USING TIMESTAMP ? WHERE shard = ? AND room = ? AND sub = ? \
+                 AND row_group = ? AND row_key = ?",
+            )
+            .await?,
+            end: write(
+                "DELETE FROM {room_state} USING TIMESTAMP ? WHERE shard = ? AND room = ? AND sub = ? \
+                 AND row_group = ?",
+            )
+            .await?,
+            load: read(
+                "SELECT row_group, row_key, value, seq FROM {room_state} WHERE shard = ? AND room = ? AND sub = ?",
+                PAGE_STATE_ROWS,
+            )
+            .await?,
+            feed_rows: read(
+                "SELECT first_seq, last_seq FROM {room_feed} WHERE shard = ? AND room = ? AND bucket = ? \
+                 AND first_seq >= ? AND first_seq <= ?",
+                PAGE_ROWS,
+            )
+            .await?,
+            feed_page: read(
+                "SELECT first_seq, last_seq, packed FROM {room_feed} WHERE shard = ? AND room = ? AND bucket = ? \
+                 AND first_seq >= ?",
+                PAGE_PACKED_ROWS,
+            )
+            .await?,
         })
     }
 }

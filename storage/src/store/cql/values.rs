@@ -19,6 +19,37 @@ pub fn read_entries(value: &[u8]) -> Result<Vec<ReceivedEntry>, StoreError> {
     codec::decode(body).map_err(|error| damaged("received", &error.to_string()))
 }
 
+/// Entries of a feed, which are packed already.
+pub fn items(items: &[u8]) -> Vec<u8> {
+    with_format(items)
+}
+
+pub fn read_items(value: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+    without_format("room_feed", value)
+}
+
+/// A row of what a room is besides its feed.
+pub fn state(value: &[u8]) -> Vec<u8> {
+    with_format(value)
+}
+
+pub fn read_state(value: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+    without_format("room_state", value)
+}
+
+fn with_format(value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1 + value.len());
+    out.push(FORMAT);
+    out.extend_from_slice(value);
+    out
+}
+
+fn without_format(table: &str, mut value: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+    body(table, &value)?;
+    value.remove(0);
+    Ok(value)
+}
+
 /// How far the rows are. The position comes first, as its bytes in order: of two halves with as many events the database
 /// keeps the larger value, and that must be the one that was read further.
 pub fn rows_half(checkpoint: &Checkpoint) -> Vec<u8> {
@@ -136,5 +167,9 @@ mod tests {
         let told = read_checkpoint(one.shard, &rows, &relays).unwrap_err().to_string();
         assert!(told.contains("checkpoint") && told.contains("format 2"), "{told}");
         assert!(read_entries(&[]).is_err() && read_entries(&[1, 1]).is_err());
+        assert_eq!(read_items(items(&[7, 8])), Ok(vec![7, 8]));
+        let told = read_state(vec![2, 7]).unwrap_err().to_string();
+        assert!(told.contains("room_state") && told.contains("format 2"), "{told}");
+        assert!(read_state(Vec::new()).is_err());
     }
 }

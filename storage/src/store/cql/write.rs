@@ -19,13 +19,13 @@ use super::{CqlStore, values};
 const BATCH_BYTES_MAX: usize = 48 << 10;
 
 /// Rows of one statement on their way into batches.
-struct Rows<Partition, Row> {
+pub struct Rows<Partition, Row> {
     rows: Vec<(Partition, usize, Row)>,
 }
 
 impl<Partition: Ord + Copy, Row> Rows<Partition, Row> {
     /// Each with its partition and about how many bytes it has.
-    fn new(rows: impl Iterator<Item = (Partition, usize, Row)>) -> Rows<Partition, Row> {
+    pub fn new(rows: impl Iterator<Item = (Partition, usize, Row)>) -> Rows<Partition, Row> {
         let mut rows: Vec<_> = rows.collect();
         rows.sort_by_key(|(partition, _, _)| *partition);
         Rows { rows }
@@ -69,9 +69,10 @@ impl CqlStore {
         writes.extend(self.sent_rows(batch, &sent));
         writes.extend(self.pointer_rows(batch, &sent));
         writes.extend(self.received_rows(&received));
+        writes.extend(self.rooms(batch));
         self.all(writes).await?;
         self.write_checkpoint(&batch.checkpoint).await?;
-        let rows = batch.balances.len() + batch.sent.len() + received.len() + 1;
+        let rows = batch.balances.len() + batch.sent.len() + received.len() + batch.feed.len() + batch.rooms.len() + 1;
         metrics::counter!("largesse_store_rows_written_total").increment(rows as u64);
         metrics::histogram!("largesse_store_write_seconds").record(started.elapsed().as_secs_f64());
         Ok(())
@@ -191,7 +192,7 @@ impl CqlStore {
         self.batches_of(&self.statements.received, Rows::new(rows))
     }
 
-    fn batches_of<'a, Partition: Ord + Copy, Row: SerializeRow + Send + Sync + 'a>(
+    pub(super) fn batches_of<'a, Partition: Ord + Copy, Row: SerializeRow + Send + Sync + 'a>(
         &'a self,
         statements: &'a RowBatches,
         rows: Rows<Partition, Row>,

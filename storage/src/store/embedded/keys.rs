@@ -6,14 +6,18 @@
 //! | `sent` | shard, user, stored id, and the first six bytes of the caller's id where the two ids differ |
 //! | `receipt_pointer` | shard, user, caller's id; the value is the end of the key in `sent` |
 //! | `received` | shard of the receiver, user, slot, source shard, first seq |
+//! | `room_feed` | shard, room, number of the row's first entry |
+//! | `room_state` | shard, room, group, and the row's own key |
 //! | `checkpoint` | shard |
 
 use bytes::Bytes;
 use largesse_engine::event_id::EventId;
+use largesse_engine::room::event::RowGroup;
 use largesse_engine::store::{HistorySlot, StoreError};
-use largesse_engine::units::{AssetId, Seq, ShardId, Time, UserId};
+use largesse_engine::units::{AssetId, RoomId, RoomSeq, Seq, ShardId, Time, UserId};
 
 const USER_BYTES: usize = 12;
+const ROOM_BYTES: usize = 12;
 const SLOT_END: usize = USER_BYTES + 4;
 const SOURCE_END: usize = SLOT_END + 4;
 const FIRST_END: usize = SOURCE_END + 8;
@@ -120,6 +124,47 @@ pub fn read_received(key: &[u8]) -> Result<Place, StoreError> {
     }
 }
 
+/// What all rows of one room start with.
+pub fn room(shard: ShardId, room: RoomId) -> [u8; ROOM_BYTES] {
+    let mut key = [0; ROOM_BYTES];
+    key[..4].copy_from_slice(&shard.to_u32().to_be_bytes());
+    key[4..].copy_from_slice(&room.get().to_be_bytes());
+    key
+}
+
+pub fn feed(shard: ShardId, of: RoomId, first: RoomSeq) -> [u8; ROOM_BYTES + 8] {
+    with_number(shard, of, first.get())
+}
+
+pub fn read_feed(key: &[u8]) -> Result<RoomSeq, StoreError> {
+    let first = be_u64(key, ROOM_BYTES).filter(|_| key.len() == ROOM_BYTES + 8);
+    first.map(RoomSeq).ok_or_else(|| damaged("room_feed", key))
+}
+
+/// What all rows of one group start with.
+pub fn group(shard: ShardId, of: RoomId, group: RowGroup) -> [u8; ROOM_BYTES + 8] {
+    with_number(shard, of, group.0)
+}
+
+pub fn room_row(shard: ShardId, of: RoomId, within: RowGroup, own: &[u8]) -> Vec<u8> {
+    [&group(shard, of, within)[..], own].concat()
+}
+
+/// The group of a row, and the row's own key.
+pub fn read_room_row(key: &[u8]) -> Result<(RowGroup, &[u8]), StoreError> {
+    match (be_u64(key, ROOM_BYTES), key.get(ROOM_BYTES + 8..)) {
+        (Some(group), Some(own)) => Ok((RowGroup(group), own)),
+        _ => Err(damaged("room_state", key)),
+    }
+}
+
+fn with_number(shard: ShardId, of: RoomId, number: u64) -> [u8; ROOM_BYTES + 8] {
+    let mut key = [0; ROOM_BYTES + 8];
+    key[..ROOM_BYTES].copy_from_slice(&room(shard, of));
+    key[ROOM_BYTES..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
 fn be_u32(key: &[u8], at: usize) -> Option<u32> {
     key.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes)
 }
@@ -206,6 +251,19 @@ mod tests {
             assert!(received(SHARD, UserId(7), pair[0]) < received(SHARD, UserId(7), pair[1]), "{pair:?}");
             assert_eq!(read_received(&received(SHARD, UserId(7), pair[0])).unwrap(), pair[0]);
         }
+    }
+
+    #[test]
+    fn keys_of_rooms_order_as_numbers_do_and_are_read_back() {
+        let feed_at = |room, first| feed(ShardId::room(3), RoomId(room), RoomSeq(first));
+        let rising = [feed_at(1, u64::MAX), feed_at(255, 1), feed_at(256, 255), feed_at(256, 256)];
+        assert!(rising.is_sorted());
+        assert_eq!(read_feed(&rising[3]), Ok(RoomSeq(256)));
+        assert!(read_feed(&rising[3][..19]).is_err());
+        let row = room_row(ShardId::room(3), RoomId(7), RowGroup(1 << 32), b"own");
+        assert!(row.starts_with(&group(ShardId::room(3), RoomId(7), RowGroup(1 << 32))));
+        assert_eq!(read_room_row(&row), Ok((RowGroup(1 << 32), &b"own"[..])));
+        assert!(read_room_row(&row[..19]).is_err());
     }
 
     #[test]

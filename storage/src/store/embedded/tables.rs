@@ -11,8 +11,14 @@ use serde::{Deserialize, Serialize};
 use super::StoreOptions;
 use super::error::{OpenError, read_failed};
 
-/// Changes when a table's keys or values do, and an older program would misread them.
-const SCHEMA: u32 = 1;
+/// Changes when a table is added, or when a table's keys or values change: an older program would misread what it finds, or
+/// leave out what it does not know.
+///
+/// | schema | what it brought |
+/// |---|---|
+/// | 1 | the first tables |
+/// | 2 | `room_feed` and `room_state` |
+const SCHEMA: u32 = 2;
 const IDENTITY: &str = "identity";
 
 /// A table with this many memtables that wait for the disk gets no more. One more and the library itself would hold up
@@ -27,6 +33,8 @@ pub struct Tables {
     pub sent: Keyspace,
     pub received: Keyspace,
     pub receipt_pointer: Keyspace,
+    pub room_feed: Keyspace,
+    pub room_state: Keyspace,
     pub checkpoint: Keyspace,
 }
 
@@ -64,36 +72,66 @@ impl Tables {
         if !folder.join("version").exists() {
             create(folder, identity, options)?;
         }
-        let tables = open_database(folder, options)?;
-        tables.check_identity(folder, identity)?;
+        let db = open_database(folder, options)?;
+        let found = check_identity(&db, folder, identity)?;
+        let tables = without_panic(folder, || Tables::of(db, folder))?;
+        if found < SCHEMA {
+            // Last, so that whoever is interrupted finds an older schema and adds the tables again.
+            tables.write_identity(folder, identity)?;
+            tracing::info!(folder = %folder.display(), found, now = SCHEMA, "the store has the tables of a newer schema");
+        }
         Ok(tables)
+    }
+
+    /// Makes those that are not there.
+    fn of(db: Database, folder: &Path) -> Result<Tables, OpenError> {
+        Ok(Tables {
+            balance: table(&db, folder, "balance")?,
+            sent: table(&db, folder, "sent")?,
+            received: table(&db, folder, "received")?,
+            receipt_pointer: table(&db, folder, "receipt_pointer")?,
+            room_feed: table(&db, folder, "room_feed")?,
+            room_state: table(&db, folder, "room_state")?,
+            checkpoint: table(&db, folder, "checkpoint")?,
+            db,
+        })
     }
 
     /// Whether the disk keeps up; if not, the table that waits for it.
     pub fn lagging(&self) -> Option<&str> {
-        let all = [&self.balance, &self.sent, &self.received, &self.receipt_pointer, &self.checkpoint];
+        let history = [&self.balance, &self.sent, &self.received, &self.receipt_pointer];
+        let all = history.into_iter().chain([&self.room_feed, &self.room_state, &self.checkpoint]);
         let is_lagging = |table: &&Keyspace| {
             table.tree.sealed_memtable_count() >= SEALED_MEMTABLES_MAX || table.tree.l0_run_count() >= RUNS_MAX
         };
         all.into_iter().find(is_lagging).map(|table| table.name().as_ref())
     }
 
-    fn check_identity(&self, folder: &Path, wanted: &Identity) -> Result<(), OpenError> {
-        let damaged = |why: String| OpenError::Damaged { folder: folder.into(), why };
+    fn write_identity(&self, folder: &Path, identity: &Identity) -> Result<(), OpenError> {
         let meta = table(&self.db, folder, "meta")?;
-        let stored = meta.get(IDENTITY).map_err(|error| damaged(read_failed(error).to_string()))?;
-        let stored = stored.ok_or_else(|| damaged("it does not say which ledger it belongs to".into()))?;
-        let AnySchema { schema } = serde_json::from_slice(&stored).map_err(|error| damaged(error.to_string()))?;
-        if schema > SCHEMA {
-            return Err(OpenError::Newer { folder: folder.into(), found: schema, known: SCHEMA });
-        }
-        let found: Identity = serde_json::from_slice(&stored).map_err(|error| damaged(error.to_string()))?;
-        if found != *wanted {
-            let (found, wanted) = (found.to_string(), wanted.to_string());
-            return Err(OpenError::OtherLedger { folder: folder.into(), found, wanted });
-        }
-        Ok(())
+        let text = serde_json::to_vec(identity).expect("strings and numbers are always JSON");
+        meta.insert(IDENTITY, text)
+            .and_then(|()| self.db.persist(PersistMode::SyncAll))
+            .map_err(|error| OpenError::from_fjall(folder.into(), &error))
     }
+}
+
+/// The schema of what is there, which is of the ledger that is wanted and not newer than this program.
+fn check_identity(db: &Database, folder: &Path, wanted: &Identity) -> Result<u32, OpenError> {
+    let damaged = |why: String| OpenError::Damaged { folder: folder.into(), why };
+    let meta = without_panic(folder, || table(db, folder, "meta"))?;
+    let stored = meta.get(IDENTITY).map_err(|error| damaged(read_failed(error).to_string()))?;
+    let stored = stored.ok_or_else(|| damaged("it does not say which ledger it belongs to".into()))?;
+    let AnySchema { schema } = serde_json::from_slice(&stored).map_err(|error| damaged(error.to_string()))?;
+    if schema > SCHEMA {
+        return Err(OpenError::Newer { folder: folder.into(), found: schema, known: SCHEMA });
+    }
+    let found: Identity = serde_json::from_slice(&stored).map_err(|error| damaged(error.to_string()))?;
+    if (&found.ledger, found.shape) != (&wanted.ledger, wanted.shape) {
+        let (found, wanted) = (found.to_string(), wanted.to_string());
+        return Err(OpenError::OtherLedger { folder: folder.into(), found, wanted });
+    }
+    Ok(schema)
 }
 
 /// Makes the store beside its place and then moves it there, so that a crash half-way leaves nothing that looks like one.
@@ -110,35 +148,26 @@ fn create(folder: &Path, identity: &Identity, options: &StoreOptions) -> Result<
     }
     fs::create_dir_all(&beside).map_err(failed)?;
     {
-        let tables = open_database(&beside, options)?;
-        let meta = table(&tables.db, folder, "meta")?;
-        let text = serde_json::to_vec(identity).expect("strings and numbers are always JSON");
-        meta.insert(IDENTITY, text)
-            .and_then(|()| tables.db.persist(PersistMode::SyncAll))
-            .map_err(|error| OpenError::from_fjall(folder.into(), &error))?;
+        let tables = Tables::of(open_database(&beside, options)?, folder)?;
+        tables.write_identity(folder, identity)?;
     }
     fs::rename(&beside, folder).map_err(failed)?;
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)
 }
 
-fn open_database(folder: &Path, options: &StoreOptions) -> Result<Tables, OpenError> {
-    let open = || -> Result<Tables, OpenError> {
-        let db = Database::builder(folder)
+fn open_database(folder: &Path, options: &StoreOptions) -> Result<Database, OpenError> {
+    without_panic(folder, || {
+        Database::builder(folder)
             .cache_size(options.cache_bytes)
             .worker_threads(options.worker_threads)
             .open()
-            .map_err(|error| OpenError::from_fjall(folder.into(), &error))?;
-        Ok(Tables {
-            balance: table(&db, folder, "balance")?,
-            sent: table(&db, folder, "sent")?,
-            received: table(&db, folder, "received")?,
-            receipt_pointer: table(&db, folder, "receipt_pointer")?,
-            checkpoint: table(&db, folder, "checkpoint")?,
-            db,
-        })
-    };
-    // The library panics on some kinds of damage.
+            .map_err(|error| OpenError::from_fjall(folder.into(), &error))
+    })
+}
+
+/// The library panics on some kinds of damage.
+fn without_panic<T>(folder: &Path, open: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
     catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
         Err(OpenError::Damaged { folder: folder.into(), why: text.unwrap_or("it cannot be read").into() })

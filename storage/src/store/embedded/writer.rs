@@ -6,17 +6,18 @@
 //! compacted over and over; and it could not be atomic with the checkpoint.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fjall::{Keyspace, OwnedWriteBatch, PersistMode};
-use largesse_engine::store::{BalanceRow, Checkpoint, FlushBatch, ReceivedRow, SentRow, StoreError};
+use largesse_engine::store::{BalanceRow, Checkpoint, FeedRow, FlushBatch, ReceivedRow, RoomRow, SentRow, StoreError};
 use largesse_engine::units::{Position, Seq, ShardId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::read_failed;
 use super::keys::{self, Place};
+use super::rooms::Ended;
 use super::tables::Tables;
 use super::{Shared, values};
 
@@ -25,6 +26,8 @@ const GROUP_MAX: usize = 16;
 /// Syncs follow each other no closer than this, unless a group is full: the log shares the disk, and its syncs are those
 /// that somebody waits for.
 const SYNC_PAUSE: Duration = Duration::from_millis(20);
+/// Most rows of ended groups that leave with the batch that ends them. A board can have a million.
+const ENDED_ROWS_MAX: usize = 4_096;
 
 pub enum Job {
     Write(Box<FlushBatch>, oneshot::Sender<Result<(), StoreError>>),
@@ -135,12 +138,17 @@ impl Writer {
         let shard = batch.shard;
         let stored = self.stored_progress(tables, shard)?;
         let is_new = stored.is_none_or(|stored| batch.checkpoint.progress() > stored.rows);
-        let mut out =
-            Out { rows: OwnedWriteBatch::with_capacity(tables.db.clone(), row_count(&batch)), only_forward: !is_new };
+        let ended = self.remove_ended(tables, &batch)?;
+        let rows = OwnedWriteBatch::with_capacity(tables.db.clone(), row_count(&batch) + ended.len());
+        let covered = stored.map_or(Seq::FIRST, |stored| stored.rows.0);
+        let mut out = Out { rows, only_forward: !is_new, covered };
+        ended.iter().for_each(|key| out.rows.remove(&tables.room_state, &key[..]));
         let mut value = std::mem::take(&mut self.scratch);
         batch.balances.iter().try_for_each(|row| out.balance(tables, shard, row, &mut value))?;
         batch.sent.iter().for_each(|row| out.sent(tables, shard, row, &mut value));
         batch.received.iter().try_for_each(|row| out.received(tables, row, &mut value))?;
+        batch.feed.iter().try_for_each(|row| out.feed(tables, shard, row, &mut value))?;
+        batch.rooms.iter().try_for_each(|row| out.room_row(tables, shard, row, &mut value))?;
         let mut checkpoint = batch.checkpoint;
         let new = progress(&checkpoint);
         if stored.is_some_and(|stored| new.rows < stored.rows || new.relay < stored.relay)
@@ -153,7 +161,38 @@ impl Writer {
         self.stored.insert(shard, progress(&checkpoint));
         self.scratch = value;
         metrics::counter!("largesse_store_rows_written_total").increment(out.rows.len() as u64);
-        let rows = out.rows.durability(Some(PersistMode::Buffer));
+        self.commit(out.rows)
+    }
+
+    /// Removes what ended, but for some rows that are to go together with the batch: their keys.
+    ///
+    /// Should the process die in between, the rows that are gone are those of a group whose end is in the log already, and
+    /// nobody shows what the log says has ended.
+    fn remove_ended(&mut self, tables: &Tables, batch: &FlushBatch) -> Result<Vec<Vec<u8>>, StoreError> {
+        if batch.ended.is_empty() {
+            return Ok(Vec::new());
+        }
+        let shard = batch.shard;
+        let again: HashSet<Vec<u8>> =
+            batch.rooms.iter().map(|row| keys::room_row(shard, row.room, row.group, &row.key)).collect();
+        let mut ended: Vec<Vec<u8>> = Vec::new();
+        Ended::of(batch).for_each_stored(tables, shard, |key| {
+            if again.contains(key) {
+                return Ok(());
+            }
+            if ended.len() == ENDED_ROWS_MAX {
+                let mut rows = OwnedWriteBatch::with_capacity(tables.db.clone(), ended.len());
+                ended.drain(..).for_each(|key| rows.remove(&tables.room_state, key));
+                self.commit(rows)?;
+            }
+            ended.push(key.to_vec());
+            Ok(())
+        })?;
+        Ok(ended)
+    }
+
+    fn commit(&mut self, rows: OwnedWriteBatch) -> Result<(), StoreError> {
+        let rows = rows.durability(Some(PersistMode::Buffer));
         rows.commit().map_err(|error| {
             self.health = Health::Reopen;
             self.shared.write_failed(&error)
@@ -219,7 +258,7 @@ fn read_checkpoint(tables: &Tables, shard: ShardId) -> Result<Option<Checkpoint>
 }
 
 fn row_count(batch: &FlushBatch) -> usize {
-    batch.balances.len() + batch.sent.len() + batch.received.len() + 1
+    batch.balances.len() + batch.sent.len() + batch.received.len() + batch.feed.len() + batch.rooms.len() + 1
 }
 
 /// Sorted by key, with one row per key: the library orders two writes of one key in one batch by nothing at all.
@@ -232,6 +271,15 @@ fn in_order(mut batch: FlushBatch) -> FlushBatch {
     batch.received.retain(|row| !row.entries.is_empty());
     batch.received.sort_by_key(|row| (row.shard, row.user, row.slot, row.source, row.first, Reverse(row.last)));
     batch.received.dedup_by_key(|row| (row.shard, row.user, row.slot, row.source, row.first));
+    batch.feed.sort_by_key(|row| (row.room, row.first, Reverse(row.last)));
+    batch.feed.dedup_by_key(|row| (row.room, row.first));
+    let ended = Ended::of(&batch);
+    batch.rooms.retain(|row| !ended.has(row));
+    batch.rooms.sort_by(|one, other| {
+        let key = |row: &RoomRow| (row.room, row.group);
+        key(one).cmp(&key(other)).then_with(|| one.key.cmp(&other.key)).then(other.seq.cmp(&one.seq))
+    });
+    batch.rooms.dedup_by(|one, other| (one.room, one.group, &one.key) == (other.room, other.group, &other.key));
     batch
 }
 
@@ -244,6 +292,8 @@ fn in_order(mut batch: FlushBatch) -> FlushBatch {
 struct Out {
     rows: OwnedWriteBatch,
     only_forward: bool,
+    /// Events before this one left their rows when the stored checkpoint was written.
+    covered: Seq,
 }
 
 impl Out {
@@ -291,6 +341,47 @@ impl Out {
         }
         values::received(row, value);
         self.put(&tables.received, &key, value);
+        Ok(())
+    }
+
+    fn feed(&mut self, tables: &Tables, shard: ShardId, row: &FeedRow, value: &mut Vec<u8>) -> Result<(), StoreError> {
+        let key = keys::feed(shard, row.room, row.first);
+        if self.only_forward
+            && let Some(stored) = tables.room_feed.get(key).map_err(read_failed)?
+            && values::read_feed(&stored)?.0 > row.last
+        {
+            return Ok(());
+        }
+        values::feed(row, value);
+        self.put(&tables.room_feed, &key, value);
+        Ok(())
+    }
+
+    /// Nothing is kept of a row that is gone. So one that comes late and is not there was deleted, by itself or with its
+    /// group, if the stored checkpoint covers its event.
+    fn room_row(
+        &mut self,
+        tables: &Tables,
+        shard: ShardId,
+        row: &RoomRow,
+        value: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let key = keys::room_row(shard, row.room, row.group, &row.key);
+        if self.only_forward {
+            let is_late = match tables.room_state.get(&key).map_err(read_failed)? {
+                Some(stored) => values::read_room_row(&stored)?.0 > row.seq,
+                None => row.seq < self.covered,
+            };
+            if is_late {
+                return Ok(());
+            }
+        }
+        if row.value.is_empty() {
+            self.rows.remove(&tables.room_state, key);
+        } else {
+            values::room_row(row, value);
+            self.put(&tables.room_state, &key, value);
+        }
         Ok(())
     }
 }
