@@ -30,7 +30,11 @@ pub fn inspect(
         let logs = KafkaLogs::open_read_only(options, ledger).await.map_err(Failure::new)?;
         let shards: Vec<_> = match shard {
             Some(shard) => vec![shard],
-            None => std::iter::once(ShardId::CONTROL).chain(logs.shape().wallet_shards()).collect(),
+            None => {
+                let shape = logs.shape();
+                let rooms = shape.all_rooms().filter(|_| logs.has_rooms());
+                std::iter::once(ShardId::CONTROL).chain(shape.wallet_shards()).chain(rooms).collect()
+            }
         };
         for shard in shards {
             inspect_shard(&logs, shard, from, format).await?;

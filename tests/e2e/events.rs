@@ -121,8 +121,8 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let topics =
-            ["events", "positions", "dlq", "wallet", "control", "ledger"].map(|kind| format!("{}.{kind}", self.ledger));
+        let topics = ["events", "positions", "dlq", "wallet", "room", "control", "ledger"]
+            .map(|kind| format!("{}.{kind}", self.ledger));
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         // Some were never made.
         drop(block_on(self.admin().delete_topics(&topics, &AdminOptions::new())));

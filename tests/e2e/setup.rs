@@ -113,7 +113,7 @@ pub fn forget(data: &Path) {
 pub fn delete_topics(brokers: &str, ledger: &str) {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
-    let topics = ["control", "wallet", "ledger"].map(|kind| format!("{ledger}.{kind}"));
+    let topics = ["control", "wallet", "room", "ledger"].map(|kind| format!("{ledger}.{kind}"));
     // Some may never have been made.
     drop(block_on(admin.delete_topics(&topics.each_ref().map(String::as_str), &AdminOptions::new())));
 }

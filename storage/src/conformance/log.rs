@@ -367,7 +367,7 @@ pub async fn the_end_comes_after_everything(under_test: &mut dyn LogUnderTest) {
 
 pub async fn shards_do_not_disturb_each_other(under_test: &mut dyn LogUnderTest) {
     let logs = under_test.open().await;
-    let shards = (0..8).map(ShardId::wallet).chain([ShardId::CONTROL]);
+    let shards = (0..8).map(ShardId::wallet).chain((0..4).map(ShardId::room)).chain([ShardId::CONTROL]);
     let tasks = shards.map(|shard| {
         let logs = logs.clone();
         tokio::spawn(async move {

@@ -67,7 +67,7 @@ async fn wrong_settings_are_refused_one_by_one() {
         ("message.timestamp.type", "CreateTime"),
         ("max.message.bytes", "500000"),
     ];
-    for (kind, (key, value)) in ["wallet", "control", "ledger"].into_iter().cycle().zip(wrong) {
+    for (kind, (key, value)) in ["wallet", "control", "room", "ledger"].into_iter().cycle().zip(wrong) {
         let mut settings: HashMap<_, _> = GOOD.into();
         settings.insert(key, value);
         alter(&ledger, kind, &settings);
@@ -158,7 +158,7 @@ async fn a_ledger_has_an_id_of_its_own_as_long_as_its_topics_live() {
     let read_only = KafkaLogs::open_read_only(ledger.options.clone(), &ledger.name).await.unwrap();
     assert_eq!(read_only.id().cloned(), first);
     drop(read_only);
-    ledger.delete(&["control", "wallet", "ledger"]);
+    ledger.delete(&["control", "wallet", "room", "ledger"]);
     let again = loop {
         // It takes a moment until all of them are gone.
         if let Ok(logs) = open(&ledger).await {
@@ -166,6 +166,83 @@ async fn a_ledger_has_an_id_of_its_own_as_long_as_its_topics_live() {
         }
     };
     assert!(again.is_some() && again != first, "{again:?} after {first:?}");
+}
+
+/// As a program of the first version left it: no topic of rooms, and a record that says nothing of them.
+async fn make_first_version(ledger: &TestLedger) -> String {
+    let id = open(ledger).await.unwrap().id().unwrap().to_string();
+    ledger.delete(&["room", "ledger"]);
+    let plate =
+        format!(r#"{{"format":1,"ledger":"{}","wallet_shards":8,"hash_version":1,"id":"{id}"}}"#, ledger.name.as_str());
+    make_topic(ledger, "ledger", 1);
+    send(ledger, "ledger", &plate);
+    id
+}
+
+/// A topic that was just deleted may take a moment to be gone.
+fn make_topic(ledger: &TestLedger, kind: &str, partitions: i32) {
+    let topic = ledger.topic(kind);
+    let new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1));
+    let new = GOOD.iter().fold(new, |new, (key, value)| new.set(key, value));
+    while block_on(ledger.admin().create_topics([&new], &AdminOptions::new())).unwrap()[0].is_err() {}
+}
+
+fn send(ledger: &TestLedger, kind: &str, payload: &str) {
+    let brokers = ledger.options.brokers.join(",");
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+    producer.send(BaseRecord::<(), str>::to(&ledger.topic(kind)).partition(0).payload(payload)).unwrap();
+    producer.flush(std::time::Duration::from_secs(10)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_from_before_there_were_rooms_gets_their_topic_once() {
+    let Some(brokers) = brokers() else { return };
+    let ledger = TestLedger::new(&brokers);
+    let id = make_first_version(&ledger).await;
+    let read_only = KafkaLogs::open_read_only(ledger.options.clone(), &ledger.name).await.unwrap();
+    assert!(!read_only.has_rooms(), "whoever only reads adds nothing");
+    drop(read_only);
+    let logs = open(&ledger).await.unwrap();
+    assert!(logs.has_rooms());
+    assert_eq!(logs.id().unwrap().to_string(), id, "it is the same ledger");
+    for shard in SHAPE.all_rooms() {
+        assert_eq!(logs.kept(shard).await, Ok((Position(1), Position(1))), "{shard} was founded");
+    }
+    assert_eq!(write_one(&logs, ShardId::room(7)).await, (Epoch(1), Position(2)));
+    drop(logs);
+    let again = open(&ledger).await.unwrap();
+    assert_eq!((again.has_rooms(), again.id().unwrap().to_string()), (true, id));
+    assert_eq!(again.kept(ShardId::room(7)).await, Ok((Position(1), Position(3))), "what it holds is left alone");
+    drop(again);
+
+    // From now on it is missed like every other.
+    ledger.delete(&["room"]);
+    let gone = format!("topic {} is gone", ledger.topic("room"));
+    let why = refused(&ledger).await;
+    assert!(why.contains(&gone), "{why}");
+    let why = KafkaLogs::open_read_only(ledger.options.clone(), &ledger.name).await.err().unwrap().to_string();
+    assert!(why.contains(&gone), "{why}");
+    make_topic(&ledger, "room", 8);
+    let why = refused(&ledger).await;
+    assert!(why.contains(&format!("of topic {} is empty, though the ledger exists", ledger.topic("room"))), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn adding_the_topic_of_rooms_can_be_interrupted_but_takes_over_no_log() {
+    let Some(brokers) = brokers() else { return };
+    let ledger = TestLedger::new(&brokers);
+    make_first_version(&ledger).await;
+    make_topic(&ledger, "room", 8);
+    send(&ledger, "room", "whoever made it did not come to the end");
+    assert!(open(&ledger).await.expect("it is made to the end").has_rooms());
+
+    let other = TestLedger::new(&brokers);
+    make_first_version(&other).await;
+    make_topic(&other, "room", 8);
+    send(&other, "room", "one");
+    send(&other, "room", "another");
+    let why = refused(&other).await;
+    assert!(why.contains(&format!("topic {} holds records", other.topic("room"))), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

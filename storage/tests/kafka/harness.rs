@@ -76,6 +76,6 @@ impl TestLedger {
 
 impl Drop for TestLedger {
     fn drop(&mut self) {
-        self.delete(&["control", "wallet", "ledger", "events", "positions", "dlq"]);
+        self.delete(&["control", "wallet", "room", "ledger", "events", "positions", "dlq"]);
     }
 }

@@ -42,7 +42,7 @@ impl ConsumerContext for Context {}
 pub struct Topics {
     pub control: String,
     pub wallet: String,
-    room: String,
+    pub room: String,
 }
 
 impl Topics {

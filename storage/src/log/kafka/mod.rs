@@ -6,7 +6,9 @@
 
 pub(crate) mod client;
 mod cuts;
+mod error;
 mod kept;
+mod plate;
 mod producer;
 pub(crate) mod ranges;
 mod reader;
@@ -30,13 +32,14 @@ use tokio::sync::watch;
 
 use self::client::{Topics, unavailable};
 use self::cuts::Cuts;
+pub use self::error::{OpenError, Problem};
 use self::kept::{Kept, KeptOf};
 use self::producer::{Answer, Appends, Producer, Producers};
 use self::ranges::{Range, Ranges};
 use self::reader::{Broken, Purpose, Reader, Slot, Stream};
 pub use self::security::{Login, Mechanism, Security, Tls};
 use self::topics::Prepared;
-pub use self::topics::{OpenError, Problem, delete_ledger};
+pub use self::topics::delete_ledger;
 use crate::ledger_id::LedgerId;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -132,6 +135,11 @@ impl KafkaLogs {
 
     pub fn shape(&self) -> LedgerShape {
         self.ledger.shape
+    }
+
+    /// Whether there are shards for rooms. A ledger of the first versions has none until somebody opens it for writing.
+    pub fn has_rooms(&self) -> bool {
+        self.ledger.rooms
     }
 
     /// What tells this ledger from others of its name; those of the first versions have none.

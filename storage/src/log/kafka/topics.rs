@@ -1,11 +1,11 @@
 //! The topics of a ledger: made once, and checked at every start for everything that the fence and the money rest on.
 //!
-//! `<ledger>.ledger` holds one record, a JSON text with the ledger's shape, written last: a ledger without it was never
+//! `<ledger>.ledger` holds a record, a JSON text with the ledger's shape, written last: a ledger without it was never
 //! finished and is made again; one that has it must have all its topics, and in each partition at least the founding
-//! record. So topics that were deleted, or made anew by hand, are noticed.
+//! record. So topics that were deleted, or made anew by hand, are noticed. A ledger of the first versions has no topic of
+//! rooms: it is added when somebody opens the ledger to write to it, and a second record says so.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
@@ -18,18 +18,16 @@ use largesse_engine::units::NodeId;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use serde::{Deserialize, Serialize};
 
 use super::KafkaOptions;
 use super::client::{Context, Topics, base_config, describe};
+use super::error::{OpenError, Problem};
+use super::plate::Plate;
 use super::producer::{Answer, Appends, FRAME_BYTES, Producer};
 use super::ranges::{TRY_AGAIN, is_missing};
 use crate::ledger_id::LedgerId;
 
-/// Format of the ledger's record. Raise it when an older program could not read the topics any more.
-const FORMAT: u32 = 1;
 /// Says that a partition was founded and not just made. Nobody ever writes under the epoch that it begins.
 const FOUNDER: Claim = Claim { node: NodeId(0), nonce: *b"largesse founded" };
 /// The largest batch that a topic takes when we make it.
@@ -39,98 +37,25 @@ const SEGMENT_BYTES: usize = 64 << 20;
 /// Topics are made and looked at when a process starts, and brokers may be starting as well.
 const PATIENCE_MIN: Duration = Duration::from_secs(30);
 /// How long a look for a record waits before it is asked whether time is up.
-const LOOK: Duration = Duration::from_millis(50);
+pub(super) const LOOK: Duration = Duration::from_millis(50);
 /// How long one question waits that is asked again.
 const ASK: Duration = Duration::from_secs(1);
 
 const _: () = assert!(RECORD_BYTES_MAX + FRAME_BYTES <= MESSAGE_BYTES_MAX);
-
-/// Why a ledger's topics cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error("kafka at {brokers} cannot be used: {why}")]
-    Unavailable { brokers: String, why: String },
-    #[error("kafka cannot be used: {}", describe(.0))]
-    Driver(#[from] KafkaError),
-    #[error(
-        "this program was built without {0} to kafka; build it with `--features kafka-tls`, or choose another \
-         log.kafka.security-protocol"
-    )]
-    Unsupported(&'static str),
-    #[error("kafka at {brokers} refuses this login: check log.kafka.user, its password and log.kafka.sasl-mechanism")]
-    Refused { brokers: String },
-    #[error(
-        "no encrypted connection to kafka at {brokers} comes about: check log.kafka.ca-file and the brokers' certificates"
-    )]
-    Distrusted { brokers: String },
-    #[error("there is no ledger `{ledger}` at {brokers}: check both, or start the server once to create it")]
-    NoLedger { ledger: LedgerName, brokers: String },
-    #[error(
-        "topic {topic} has format {found}, this program knows formats up to {FORMAT}: start the newer program that wrote it"
-    )]
-    Newer { topic: String, found: u32 },
-    #[error("topic {topic} is damaged: {why}")]
-    Damaged { topic: String, why: String },
-    #[error(
-        "the ledger of topic {topic} was created with {found_shards} wallet shards and hash version {found_hash}, the \
-         configuration says {asked_shards} and {asked_hash}: these can never change, correct the configuration",
-        found_shards = .found.wallet_shards, found_hash = .found.hash_version,
-        asked_shards = .asked.wallet_shards, asked_hash = .asked.hash_version
-    )]
-    OtherShape { topic: String, found: LedgerShape, asked: LedgerShape },
-    #[error(
-        "topic {topic} is gone, though the ledger exists: money would be lost; restore it, or remove the ledger's other \
-         topics and its store as well to begin anew"
-    )]
-    Gone { topic: String },
-    #[error(
-        "partition {partition} of topic {topic} is empty, though the ledger exists: its log was deleted; restore it, or \
-         remove all topics of the ledger and its store to begin anew"
-    )]
-    Emptied { topic: String, partition: i32 },
-    #[error(
-        "topic {topic} holds records, but {plate} does not say which ledger they are of: restore it, or remove both"
-    )]
-    Orphans { topic: String, plate: String },
-    #[error("the topics of the ledger are not as they must be:\n{}", list(.0))]
-    Settings(Vec<Problem>),
-}
-
-/// One thing that is not as it must be, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    pub topic: String,
-    pub what: String,
-    pub change: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "  topic {}: {}; {}", self.topic, self.what, self.change)
-    }
-}
-
-fn list(problems: &[Problem]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
-
-/// Content of `<ledger>.ledger`.
-#[derive(Debug, Serialize, Deserialize)]
-struct Plate {
-    format: u32,
-    ledger: LedgerName,
-    #[serde(flatten)]
-    shape: LedgerShape,
-    /// Ledgers of the first versions have none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    id: Option<LedgerId>,
-}
 
 /// What a ledger's record says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
     pub shape: LedgerShape,
     pub id: Option<LedgerId>,
+    /// Whether it has shards for rooms, which those of the first versions lack until somebody writes to them.
+    pub rooms: bool,
+}
+
+impl From<Plate> for Prepared {
+    fn from(plate: Plate) -> Prepared {
+        Prepared { shape: plate.shape, id: plate.id, rooms: plate.rooms }
+    }
 }
 
 /// Checks the ledger's topics, and makes them first where `shape` is given and they were never finished.
@@ -153,15 +78,21 @@ pub async fn prepare(
     }
 }
 
+/// A topic of shards, and how many partitions it has.
+type Part<'a> = (&'a str, usize);
+/// How many topics of shards a ledger of the first versions has: all but that of rooms.
+const FIRST_PARTS: usize = 2;
+
 /// Partitions of a topic, each with how many copies it has.
 type Found = Option<Vec<usize>>;
 
-struct Checker {
-    options: KafkaOptions,
-    ledger: LedgerName,
-    plate: String,
+pub(super) struct Checker {
+    pub(super) options: KafkaOptions,
+    pub(super) ledger: LedgerName,
+    /// Name of the topic with the ledger's record.
+    pub(super) plate: String,
     topics: Topics,
-    client: BaseConsumer<Context>,
+    pub(super) client: BaseConsumer<Context>,
     admin: AdminClient<Context>,
 }
 
@@ -170,7 +101,7 @@ pub async fn delete_ledger(options: &KafkaOptions, ledger: &LedgerName) -> Resul
     let admin: AdminClient<Context> = base_config(options).create_with_context(Context)?;
     let topics = Topics::of(ledger);
     let (plate, wait) = (format!("{ledger}.ledger"), AdminOptions::new().operation_timeout(Some(PATIENCE_MIN)));
-    for deleted in admin.delete_topics(&[&topics.control, &topics.wallet, &plate], &wait).await? {
+    for deleted in admin.delete_topics(&[&topics.control, &topics.wallet, &topics.room, &plate], &wait).await? {
         if let Err((topic, error)) = deleted {
             tracing::warn!(topic, %error, "cannot delete a topic");
         }
@@ -218,42 +149,60 @@ impl Checker {
 
     fn prepare(&self, asked: Option<LedgerShape>) -> Result<Prepared, OpenError> {
         self.reach()?;
-        if let Some(plate) = self.read_plate()? {
-            let (topic, shape) = (self.plate.clone(), plate.shape);
-            match asked {
-                Some(asked) if asked != shape => return Err(OpenError::OtherShape { topic, found: shape, asked }),
-                Some(_) => self.check(shape, true)?,
-                // Whoever only reads may look at topics that nobody should write to.
-                None => self.refuse_gone(shape)?,
+        match (self.read_plate()?, asked) {
+            (Some(plate), Some(asked)) if asked != plate.shape => {
+                Err(OpenError::OtherShape { topic: self.plate.clone(), found: plate.shape, asked })
             }
-            return Ok(Prepared { shape, id: plate.id });
+            (Some(plate), Some(shape)) => {
+                let parts = self.parts(shape);
+                self.check(if plate.rooms { &parts } else { &parts[..FIRST_PARTS] }, true)?;
+                if plate.rooms { Ok(plate.into()) } else { self.finish(&parts[FIRST_PARTS..], &plate.with_rooms()) }
+            }
+            // Whoever only reads may look at topics that nobody should write to.
+            (Some(plate), None) => {
+                let parts = self.parts(plate.shape);
+                self.refuse_gone(if plate.rooms { &parts } else { &parts[..FIRST_PARTS] })?;
+                Ok(plate.into())
+            }
+            (None, Some(shape)) => self.finish(&self.parts(shape), &Plate::new(&self.ledger, shape)),
+            (None, None) => {
+                Err(OpenError::NoLedger { ledger: self.ledger.clone(), brokers: self.options.brokers.join(", ") })
+            }
         }
-        let Some(shape) = asked else {
-            return Err(OpenError::NoLedger { ledger: self.ledger.clone(), brokers: self.options.brokers.join(", ") });
-        };
-        self.refuse_orphans()?;
-        self.create(shape)?;
-        self.check(shape, false)?;
+    }
+
+    /// Makes these topics, and says so in the ledger's record once each of their partitions was founded.
+    fn finish(&self, parts: &[Part<'_>], plate: &Plate) -> Result<Prepared, OpenError> {
+        self.refuse_orphans(parts)?;
+        self.create(parts)?;
+        self.check(parts, false)?;
         let producer = Producer::start(&self.options)?;
-        self.found(&producer, shape)?;
-        self.write_plate(&producer, shape)?;
+        self.found(&producer, parts)?;
+        self.write_plate(&producer, plate)?;
         drop(producer);
         // Somebody else may have been first.
         match self.read_plate()? {
-            Some(found) if found.shape == shape => {
-                self.check(shape, true)?;
-                Ok(Prepared { shape, id: found.id })
+            Some(found) if found.shape == plate.shape => {
+                self.check(parts, true)?;
+                Ok(found.into())
             }
-            Some(found) => Err(OpenError::OtherShape { topic: self.plate.clone(), found: found.shape, asked: shape }),
+            Some(found) => {
+                let (found, asked) = (found.shape, plate.shape);
+                Err(OpenError::OtherShape { topic: self.plate.clone(), found, asked })
+            }
             None => Err(OpenError::Damaged { topic: self.plate.clone(), why: "what was written is not there".into() }),
         }
     }
 
-    fn parts(&self, shape: LedgerShape) -> [(&str, usize); 2] {
-        [(&self.topics.control, 1), (&self.topics.wallet, usize::from(shape.wallet_shards))]
+    fn parts(&self, shape: LedgerShape) -> [Part<'_>; 3] {
+        [
+            (&self.topics.control, 1),
+            (&self.topics.wallet, usize::from(shape.wallet_shards)),
+            (&self.topics.room, usize::from(shape.room_shards())),
+        ]
     }
 
-    fn look_up(&self, topic: &str) -> Result<Found, OpenError> {
+    pub(super) fn look_up(&self, topic: &str) -> Result<Found, OpenError> {
         let metadata = self.client.fetch_metadata(Some(topic), self.options.request_timeout);
         let metadata = match metadata {
             Err(error) if is_missing(&error) => return Ok(None),
@@ -269,7 +218,7 @@ impl Checker {
     }
 
     /// First offset and end of each partition, once all have a leader.
-    fn ranges(&self, topic: &str, partitions: usize) -> Result<Vec<(i64, i64)>, OpenError> {
+    pub(super) fn ranges(&self, topic: &str, partitions: usize) -> Result<Vec<(i64, i64)>, OpenError> {
         let offsets = |which: Offset| -> Result<Vec<i64>, KafkaError> {
             let mut asked = TopicPartitionList::with_capacity(partitions);
             for partition in (0..).take(partitions) {
@@ -308,77 +257,31 @@ impl Checker {
         drop(self.client.poll(backoff.wait()));
     }
 
-    fn read_plate(&self) -> Result<Option<Plate>, OpenError> {
-        if self.look_up(&self.plate)?.is_none() {
-            return Ok(None);
-        }
-        let (first, end) = self.ranges(&self.plate, 1)?[0];
-        if end == 0 {
-            return Ok(None);
-        }
-        let damaged = |why: String| OpenError::Damaged { topic: self.plate.clone(), why };
-        if first > 0 {
-            return Err(damaged("its first record was deleted; restore the topic".into()));
-        }
-        let text = self.first_record(&self.plate)?;
-        #[derive(Deserialize)]
-        struct Format {
-            format: u32,
-        }
-        // The format comes first: what else a newer one says may mean anything.
-        let Format { format } = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
-        if format > FORMAT {
-            return Err(OpenError::Newer { topic: self.plate.clone(), found: format });
-        }
-        let plate: Plate = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
-        if plate.ledger != self.ledger {
-            return Err(damaged(format!("it describes the ledger `{}`", plate.ledger)));
-        }
-        Ok(Some(plate))
-    }
-
-    fn first_record(&self, topic: &str) -> Result<Vec<u8>, OpenError> {
-        let mut assignment = TopicPartitionList::new();
-        assignment.add_partition_offset(topic, 0, Offset::Offset(0))?;
-        self.client.assign(&assignment)?;
-        let began = Instant::now();
-        let record = loop {
-            match self.client.poll(LOOK) {
-                Some(Ok(message)) => break Ok(message.payload().unwrap_or_default().to_vec()),
-                Some(Err(error)) if began.elapsed() >= self.options.request_timeout => break Err(error.into()),
-                None if began.elapsed() >= self.options.request_timeout => {
-                    break Err(KafkaError::NoMessageReceived.into());
-                }
-                Some(Err(_)) | None => {}
-            }
-        };
-        self.client.unassign()?;
-        record
-    }
-
-    /// A ledger that was never finished holds founding records at most.
-    fn refuse_orphans(&self) -> Result<(), OpenError> {
-        for topic in [&self.topics.control, &self.topics.wallet] {
+    /// Topics that were never finished hold founding records at most.
+    fn refuse_orphans(&self, parts: &[Part<'_>]) -> Result<(), OpenError> {
+        for (topic, _) in parts {
             let Some(copies) = self.look_up(topic)? else { continue };
             let holds_log = self.ranges(topic, copies.len())?.iter().any(|(first, end)| *first > 0 || *end > 1);
             if holds_log {
-                return Err(OpenError::Orphans { topic: topic.clone(), plate: self.plate.clone() });
+                return Err(OpenError::Orphans { topic: (*topic).to_owned(), plate: self.plate.clone() });
             }
         }
         Ok(())
     }
 
-    fn create(&self, shape: LedgerShape) -> Result<(), OpenError> {
+    /// With the topic of the ledger's record, where they are not there yet.
+    fn create(&self, parts: &[Part<'_>]) -> Result<(), OpenError> {
         let settings = self.settings();
         let (message_bytes, segment_bytes) = (MESSAGE_BYTES_MAX.to_string(), SEGMENT_BYTES.to_string());
-        let [control, wallet] = self.parts(shape);
-        let topics = [control, wallet, (&self.plate, 1)].map(|(name, partitions)| {
-            let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
+        let all: Vec<Part<'_>> = parts.iter().copied().chain([(self.plate.as_str(), 1)]).collect();
+        let topics = all.iter().map(|(name, partitions)| {
+            let partitions = i32::try_from(*partitions).unwrap_or(i32::MAX);
             let copies = TopicReplication::Fixed(i32::from(self.options.replication));
             let topic = NewTopic::new(name, partitions, copies);
             let topic = topic.set("max.message.bytes", &message_bytes).set("segment.bytes", &segment_bytes);
             settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
         });
+        let topics: Vec<_> = topics.collect();
         let patience = Some(self.options.request_timeout);
         let options = AdminOptions::new().request_timeout(patience).operation_timeout(patience);
         for result in block_on(self.admin.create_topics(&topics, &options))? {
@@ -393,7 +296,7 @@ impl Checker {
                 Err((topic, code)) => return Err(self.unavailable(format!("topic {topic} cannot be made: {code}"))),
             }
         }
-        for (topic, partitions) in self.parts(shape).into_iter().chain([(self.plate.as_str(), 1)]) {
+        for (topic, partitions) in all {
             self.await_topic(topic)?;
             // Fails until every partition has a leader.
             let known = self.look_up(topic)?.map_or(partitions, |copies| copies.len());
@@ -430,26 +333,26 @@ impl Checker {
         ]
     }
 
-    fn refuse_gone(&self, shape: LedgerShape) -> Result<(), OpenError> {
-        for (topic, _) in self.parts(shape) {
+    fn refuse_gone(&self, parts: &[Part<'_>]) -> Result<(), OpenError> {
+        for (topic, _) in parts {
             if self.look_up(topic)?.is_none() {
-                return Err(OpenError::Gone { topic: topic.to_owned() });
+                return Err(OpenError::Gone { topic: (*topic).to_owned() });
             }
         }
         Ok(())
     }
 
-    fn check(&self, shape: LedgerShape, is_finished: bool) -> Result<(), OpenError> {
+    fn check(&self, parts: &[Part<'_>], is_finished: bool) -> Result<(), OpenError> {
         let mut problems = Vec::new();
         let mut ends = Vec::new();
-        for (topic, partitions) in self.parts(shape) {
+        for &(topic, partitions) in parts {
             let Some(copies) = self.look_up(topic)? else {
                 return Err(OpenError::Gone { topic: topic.to_owned() });
             };
             self.check_partitions(topic, partitions, &copies, &mut problems);
             ends.push((topic, copies.len()));
         }
-        self.check_settings(&mut problems)?;
+        self.check_settings(parts, &mut problems)?;
         if !problems.is_empty() {
             return Err(OpenError::Settings(problems));
         }
@@ -479,9 +382,9 @@ impl Checker {
         }
     }
 
-    fn check_settings(&self, problems: &mut Vec<Problem>) -> Result<(), OpenError> {
-        let names = [&self.topics.control, &self.topics.wallet, &self.plate];
-        let resources: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+    fn check_settings(&self, parts: &[Part<'_>], problems: &mut Vec<Problem>) -> Result<(), OpenError> {
+        let names: Vec<&str> = parts.iter().map(|(topic, _)| *topic).chain([self.plate.as_str()]).collect();
+        let resources: Vec<_> = names.iter().copied().map(ResourceSpecifier::Topic).collect();
         let options = AdminOptions::new().request_timeout(Some(self.options.request_timeout));
         let described = block_on(self.admin.describe_configs(&resources, &options))?;
         for (topic, described) in names.into_iter().zip(described) {
@@ -518,24 +421,17 @@ impl Checker {
     }
 
     /// Writes the founding record into every partition that has none.
-    fn found(&self, producer: &Producer, shape: LedgerShape) -> Result<(), OpenError> {
+    fn found(&self, producer: &Producer, parts: &[Part<'_>]) -> Result<(), OpenError> {
         let record = encode_claim(FOUNDER);
         let mut places = Vec::new();
-        for (topic, partitions) in self.parts(shape) {
+        for &(topic, partitions) in parts {
             let empty = self.ranges(topic, partitions)?.into_iter().zip(0..).filter(|((_, end), _)| *end == 0);
             places.extend(empty.map(|(_, partition)| (topic, partition, record.clone())));
         }
         self.write(producer, places)
     }
 
-    fn write_plate(&self, producer: &Producer, shape: LedgerShape) -> Result<(), OpenError> {
-        let id = Some(LedgerId::fresh());
-        let plate = Plate { format: FORMAT, ledger: self.ledger.clone(), shape, id };
-        let json = serde_json::to_vec(&plate).expect("names and numbers are valid JSON");
-        self.write(producer, vec![(&self.plate, 0, Bytes::from(json))])
-    }
-
-    fn write(&self, producer: &Producer, records: Vec<(&str, i32, Bytes)>) -> Result<(), OpenError> {
+    pub(super) fn write(&self, producer: &Producer, records: Vec<(&str, i32, Bytes)>) -> Result<(), OpenError> {
         let count = records.len();
         let (tell, told) = sync_channel::<Answer>(count);
         for (topic, partition, record) in records {
