@@ -8,8 +8,8 @@ use crate::dev::DevOptions;
 use crate::payments::PaymentOptions;
 use crate::rates::RateOptions;
 use crate::room_pass::RoomPassOptions;
-use crate::ws::WsOptions;
 use crate::rooms::streams::StreamLimits;
+use crate::ws::WsOptions;
 
 #[derive(Clone, Debug)]
 pub struct ApiOptions {

@@ -160,7 +160,15 @@ impl OpenStream {
                         return None;
                     }
                     // It passes; the reader need not notice.
-                    Err(_) => tokio::time::sleep(AGAIN).await,
+                    Err(
+                        ServiceError::Refused(_)
+                        | ServiceError::Overloaded { .. }
+                        | ServiceError::ShardUnavailable
+                        | ServiceError::StoreUnavailable
+                        | ServiceError::StoreBehind
+                        | ServiceError::CursorInvalid
+                        | ServiceError::OutcomeUnknown { .. },
+                    ) => tokio::time::sleep(AGAIN).await,
                 }
             }
         };
@@ -209,7 +217,9 @@ mod tests {
     fn a_reader_goes_on_where_its_last_event_says() {
         let asked = |last: &[&'static str], after| {
             let mut headers = HeaderMap::new();
-            last.iter().for_each(|last| drop(headers.append(LAST_EVENT_ID, HeaderValue::from_static(last))));
+            for last in last {
+                headers.append(LAST_EVENT_ID, HeaderValue::from_static(last));
+            }
             asked_place(&headers, after).map_err(|problem| problem.code())
         };
         let place = |epoch, after| Ok(Asked::Place(Place { epoch: Time(epoch), after: RoomSeq(after) }));

@@ -122,7 +122,7 @@ pub async fn close(
     ClosePath(room): ClosePath,
     OptionalJson(body): OptionalJson,
 ) -> Result<Response, Problem> {
-    let CloseBody { reason } = body.map_or(Ok(CloseBody::default()), |body| parse_json(&body))?;
+    let CloseBody { reason } = body.map_or(Ok(None), |body| parse_json::<Option<_>>(&body))?.unwrap_or_default();
     let reason = checked(reason)?;
     let room = Room { is_closed: true, ..known(&state.service.control.view(), room)?.clone() };
     set(&state, room, &service.name, reason).await
