@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{account, audit, bench, catalog, config, dev, dlq, gift, key, log, serve, store, token};
+use crate::command::{account, audit, bench, catalog, config, dev, dlq, gift, key, log, room, serve, store, token};
 use crate::output::Format;
 
 const VERSION: &str =
@@ -43,6 +43,8 @@ pub enum Command {
     Gift(gift::Gift),
     #[command(subcommand)]
     Account(account::Account),
+    #[command(subcommand)]
+    Room(room::Room),
     #[command(subcommand)]
     Catalog(catalog::Catalog),
     Audit(audit::Audit),

@@ -45,6 +45,8 @@ impl<'a> Call<'a> {
 
 /// Longer than a server may take to say that it does not know an outcome.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than a server lets a stream go on.
+const STREAM_PATIENCE: Duration = Duration::from_secs(86_400);
 
 impl Client {
     pub fn new(base: &str, bearer: Option<String>) -> Result<Client, Failure> {
@@ -58,6 +60,24 @@ impl Client {
     }
 
     pub async fn call(&self, call: Call<'_>) -> Result<Value, Failure> {
+        let key = call.key;
+        let answer = self.request(call).send().await.map_err(|error| self.lost(&error, key))?;
+        self.document(answer, key).await
+    }
+
+    /// An answer that goes on, from behind the last event that was read.
+    pub async fn stream(&self, call: Call<'_>, last: &str) -> Result<reqwest::Response, Failure> {
+        let request = self.request(call).timeout(STREAM_PATIENCE).header("Last-Event-ID", last);
+        let answer = request.send().await.map_err(|error| self.lost(&error, None))?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status();
+        self.document(answer, None).await?;
+        Err(Failure::new(format_args!("the server answered {status} instead of a stream")))
+    }
+
+    fn request(&self, call: Call<'_>) -> reqwest::RequestBuilder {
         let mut request = self.http.request(call.method, format!("{}{}", self.base, call.path)).query(&call.query);
         if let Some(bearer) = &self.bearer {
             request = request.bearer_auth(bearer);
@@ -68,14 +88,17 @@ impl Client {
         if let Some(body) = &call.body {
             request = request.json(body);
         }
-        let answer = request.send().await.map_err(|error| self.lost(&error, call.key))?;
+        request
+    }
+
+    async fn document(&self, answer: reqwest::Response, key: Option<&str>) -> Result<Value, Failure> {
         let status = answer.status();
-        let body = answer.bytes().await.map_err(|error| self.lost(&error, call.key))?;
+        let body = answer.bytes().await.map_err(|error| self.lost(&error, key))?;
         let json: Option<Value> = serde_json::from_slice(&body).ok();
         match json {
             Some(json) if status.is_success() => Ok(json),
             None if status.is_success() && body.is_empty() => Ok(Value::Null),
-            Some(problem) => Err(problem_of(status, &problem, call.key)),
+            Some(problem) => Err(problem_of(status, &problem, key)),
             None => Err(Failure::new(format_args!("{} answered {status} with something that is not JSON", self.base))
                 .help("check --addr: is this the public (or admin) address of a Largesse server?")),
         }

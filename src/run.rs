@@ -12,6 +12,7 @@ use largesse_api::cors::CorsOptions;
 use largesse_api::dev::DevOptions;
 use largesse_api::rates::{Rate, RateOptions};
 use largesse_api::room_pass::RoomPassOptions;
+use largesse_api::rooms::streams::StreamLimits;
 use largesse_api::state::Phase;
 use largesse_api::{ApiOptions, ApiState, ConnectionLimits, admin_router, public_router, serve_with};
 use largesse_config::{Algorithm, AuthConfig, Config, KeySource, RateLimit, RoomConfig, ViewerKey};
@@ -21,6 +22,8 @@ use largesse_engine::flush::FlushLimits;
 use largesse_engine::ledger::{LedgerName, LedgerShape};
 use largesse_engine::log::Logs;
 use largesse_engine::node::{Node, NodeOptions, threads};
+use largesse_engine::room::board::BusinessZone;
+use largesse_engine::room::rooms::RoomLimits;
 use largesse_engine::room::settings::Room;
 use largesse_engine::service::{Patience, Service};
 use largesse_engine::shard::ShardLimits;
@@ -260,16 +263,18 @@ fn node_options(config: &Config, shape: LedgerShape) -> NodeOptions {
             answer: config.http.answer_patience,
             read: config.http.read_patience,
         },
+        room_limits: RoomLimits {
+            combo_millis: 1_000 * config.rooms.combo_seconds,
+            zone: BusinessZone { minutes_east: config.rooms.business_zone.minutes },
+            ..RoomLimits::default()
+        },
         rooms: rooms(config),
     }
 }
 
 fn rooms(config: &Config) -> Vec<Room> {
-    let room = |room: &RoomConfig| Room {
-        id: RoomId(room.id),
-        hosts: room.hosts.iter().copied().map(UserId).collect(),
-        is_closed: false,
-    };
+    let hosts = |room: &RoomConfig| room.hosts.iter().copied().map(UserId).collect();
+    let room = |room: &RoomConfig| Room::new(RoomId(room.id), hosts(room));
     config.room.iter().map(room).collect()
 }
 
@@ -291,6 +296,11 @@ fn api_options(config: &Config, auth: AuthOptions) -> Result<ApiOptions, Failure
         room_pass: secret.map(|secret| RoomPassOptions { secret: secret.expose().into(), ttl: pass.ttl }),
         cors: CorsOptions { origins: config.http.origins.iter().map(origin).collect::<Result<_, _>>()? },
         payments: payments::options(&config.recharge)?,
+        room_streams: StreamLimits {
+            all_max: config.rooms.streams_max,
+            caller_max: config.rooms.streams_per_caller,
+            ..StreamLimits::default()
+        },
         body_bytes_max: config.http.body_bytes_max.as_usize(),
         catalog_bytes_max: config.http.catalog_bytes_max.as_usize(),
         request_timeout: config.http.deadline + config.http.answer_patience,

@@ -30,8 +30,8 @@ impl CorsOptions {
         }
         let name = HeaderName::from_static;
         let sent = [AUTHORIZATION, CONTENT_TYPE, ACCEPT_LANGUAGE, IF_NONE_MATCH, name("idempotency-key")];
-        let sent =
-            sent.into_iter().chain([name("traceparent"), name(crate::room_pass::HEADER), name(crate::until::HEADER)]);
+        let own = [crate::room_pass::HEADER, crate::until::HEADER, crate::rooms::events::LAST_EVENT_ID];
+        let sent = sent.into_iter().chain([name("traceparent")]).chain(own.map(name));
         let read = [DATE, ETAG, RETRY_AFTER, name("idempotency-replayed"), name("traceparent"), name("ratelimit")];
         let read = read.into_iter().chain([name("ratelimit-policy")]);
         let layer = CorsLayer::new()

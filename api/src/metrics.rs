@@ -53,6 +53,7 @@ pub(crate) fn describe() {
     describe_counter!("largesse_gift_value_total", "What new gifts debited, by asset");
     describe_counter!("largesse_limit_rejections_total", "Requests turned away by a rate, by rule");
     describe_gauge!("largesse_verified_tokens", "Viewers' tokens that are remembered as verified");
+    describe_gauge!("largesse_room_streams", "Streams of rooms' events that are open");
     describe_counter!("largesse_recharge_callbacks_total", "Notices of payment providers, by channel and outcome");
 }
 

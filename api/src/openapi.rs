@@ -16,7 +16,7 @@ use utoipa::{Modify, OpenApi};
 
 use crate::catalog::is_known;
 use crate::{
-    assets, balances, callbacks, catalog, gifts, history, keys, ops, recharges, room_pass, station, transfers,
+    assets, balances, callbacks, catalog, gifts, history, keys, ops, recharges, room_pass, rooms, station, transfers,
 };
 
 pub mod catalog_shapes;
@@ -30,15 +30,18 @@ pub mod schemas;
     paths(
         gifts::send, gifts::find, catalog::of_room, room_pass::http_call::create, assets::asset,
         balances::own, balances::of_user, balances::query, history::own, history::of_user,
+        rooms::get, rooms::snapshot, rooms::feed::read, rooms::boards::read, rooms::events::stream,
+        rooms::settings::put, rooms::settings::close,
         recharges::recharge,
         callbacks::report, transfers::batch,
         station::change_assets, station::get_assets, station::get_asset_records, station::send_gift, station::list_gift,
         ops::healthz, description
     ),
-    components(schemas(schemas::ProblemBody, crate::wire::Id, schemas::KeyHeader, schemas::DeadlineHeader)),
+    components(schemas(schemas::ProblemBody, crate::wire::Id, schemas::KeyHeader, schemas::DeadlineHeader, schemas::LastEventId)),
     modifiers(&Callers),
     tags(
         (name = "gifts", description = "Gifts, and what became of them."),
+        (name = "rooms", description = "What goes on in a room, and how it is set."),
         (name = "money", description = "Balances, histories, payments, transfers."),
         (name = "station", description = "For callers of the payment station and its gateway."),
         (name = "operations", description = "For those who keep it running.")

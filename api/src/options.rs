@@ -8,6 +8,7 @@ use crate::dev::DevOptions;
 use crate::payments::PaymentOptions;
 use crate::rates::RateOptions;
 use crate::room_pass::RoomPassOptions;
+use crate::rooms::streams::StreamLimits;
 use crate::ws::WsOptions;
 
 #[derive(Clone, Debug)]
@@ -37,6 +38,8 @@ pub struct ApiOptions {
     pub ws: WsOptions,
     /// Helpers for a page to play with. Default: none.
     pub dev: Option<DevOptions>,
+    /// How many streams of rooms may be open, and how long.
+    pub room_streams: StreamLimits,
 }
 
 impl Default for ApiOptions {
@@ -55,6 +58,7 @@ impl Default for ApiOptions {
             payments: PaymentOptions::default(),
             ws: WsOptions::default(),
             dev: None,
+            room_streams: StreamLimits::default(),
         }
     }
 }

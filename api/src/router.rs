@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::Request;
 use axum::handler::Handler;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, any, delete, get, post};
+use tower::ServiceExt;
 
 use crate::edge::{self, RouteEdge};
 use crate::error::ErrorCode;
@@ -14,13 +16,23 @@ use crate::problem::Problem;
 use crate::state::ApiState;
 use crate::transfers;
 use crate::{
-    assets, balances, callbacks, catalog, dev, docs, gifts, history, keys, openapi, ops, recharges, room_pass, station,
-    ws,
+    assets, balances, callbacks, catalog, dev, docs, gifts, history, keys, openapi, ops, recharges, room_pass, rooms,
+    station, ws,
 };
 
 /// What viewers and services reach.
 pub fn public_router(state: ApiState) -> Router {
     let routes = Routes::new(&state)
+        .add_with_action(
+            "/v1/rooms/{room}",
+            get(rooms::get).put(rooms::settings::put),
+            "/v1/rooms/{room}:close",
+            post(rooms::settings::close),
+        )
+        .add("/v1/rooms/{room}/snapshot", get(rooms::snapshot))
+        .add("/v1/rooms/{room}/feed", get(rooms::feed::read))
+        .add("/v1/rooms/{room}/boards/{period}", get(rooms::boards::read))
+        .add("/v1/rooms/{room}/events", get(rooms::events::stream))
         .add("/v1/rooms/{room}/gifts", post(gifts::send))
         .add("/v1/rooms/{room}/catalog", get(catalog::of_room))
         .add("/v1/rooms/{room}/pass", post(room_pass::http_call::create))
@@ -96,6 +108,27 @@ impl Routes {
     fn add_as_it_is(mut self, path: &'static str, methods: MethodRouter<ApiState>) -> Routes {
         let layer = from_fn_with_state(self.edge(path), edge::pass);
         self.router = self.router.route(path, methods.layer(layer));
+        self
+    }
+
+    /// A room's path, and that of what can be done to it: the router cannot tell apart what ends within a part of the path.
+    fn add_with_action(
+        mut self,
+        path: &'static str,
+        methods: MethodRouter<ApiState>,
+        action: &'static str,
+        on_action: MethodRouter<ApiState>,
+    ) -> Routes {
+        let finished = |path, methods: MethodRouter<ApiState>| {
+            let layer = from_fn_with_state(self.edge(path), edge::pass);
+            methods.fallback(wrong_method).layer(layer).with_state::<()>(self.state.clone())
+        };
+        let (methods, on_action) = (finished(path, methods), finished(action, on_action));
+        let either = tower::service_fn(move |request: Request| {
+            let is_action = rooms::settings::is_close(request.uri().path());
+            if is_action { on_action.clone().oneshot(request) } else { methods.clone().oneshot(request) }
+        });
+        self.router = self.router.route_service(path, either);
         self
     }
 

@@ -6,12 +6,14 @@ use std::sync::{Arc, OnceLock};
 
 use largesse_engine::service::Service;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Notify;
 
 use crate::auth::{Auth, AuthError};
 use crate::catalog::CatalogPages;
 use crate::metrics::GiftMeter;
 use crate::options::ApiOptions;
 use crate::rates::Rates;
+use crate::rooms::streams::Streams;
 use crate::signed::Replays;
 use crate::trace::FreshIds;
 use crate::ws;
@@ -32,6 +34,7 @@ pub struct Shared {
     pub(crate) gift_meter: GiftMeter,
     pub(crate) fresh_ids: FreshIds,
     pub live: ws::Hub,
+    pub(crate) room_streams: Streams,
 }
 
 impl ApiState {
@@ -42,6 +45,7 @@ impl ApiState {
         let auth = auth.with_control(Arc::clone(&service.control));
         let rates = Rates::new(&options.rates);
         let live = ws::Hub::new(options.ws.clone());
+        let room_streams = Streams::new(options.room_streams);
         Ok(ApiState(Arc::new(Shared {
             service,
             options,
@@ -54,6 +58,7 @@ impl ApiState {
             gift_meter: GiftMeter::default(),
             fresh_ids: FreshIds::default(),
             live,
+            room_streams,
         })))
     }
 }
@@ -77,6 +82,7 @@ impl Deref for ApiState {
 #[derive(Default)]
 pub struct Readiness {
     phase: AtomicU8,
+    changed: Notify,
     check: OnceLock<Box<dyn Fn() -> Result<(), String> + Send + Sync>>,
 }
 
@@ -95,6 +101,19 @@ impl Readiness {
             Phase::Draining => 2,
         };
         self.phase.store(number, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    /// Resolves once the process has been asked to end.
+    pub async fn draining(&self) {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if self.phase() == Phase::Draining {
+                return;
+            }
+            changed.await;
+        }
     }
 
     pub fn phase(&self) -> Phase {

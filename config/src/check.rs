@@ -42,16 +42,16 @@ const WALLET_SHARDS_MAX: u16 = 4_096;
 const SECRET_BYTES_MIN: usize = 32;
 
 #[derive(Default)]
-struct Checks(Vec<Problem>);
+pub(crate) struct Checks(Vec<Problem>);
 
 impl Checks {
-    fn that(&mut self, holds: bool, key: &str, why: impl Into<String>) {
+    pub(crate) fn that(&mut self, holds: bool, key: &str, why: impl Into<String>) {
         if !holds {
             self.0.push(Problem { key: key.into(), why: why.into() });
         }
     }
 
-    fn at_least_one(&mut self, value: usize, key: &str) {
+    pub(crate) fn at_least_one(&mut self, value: usize, key: &str) {
         self.that(value > 0, key, "must be at least 1");
     }
 }
@@ -67,6 +67,7 @@ impl Config {
         self.check_http(&mut checks);
         self.auth.check(&mut checks);
         self.check_rooms(&mut checks);
+        self.rooms.check(&mut checks);
         self.check_recharge(&mut checks);
         checks.that(!self.log_output.level.is_empty(), "log-output.level", "is empty; write `info`, say");
         if checks.0.is_empty() { Ok(()) } else { Err(Problems(checks.0)) }

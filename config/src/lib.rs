@@ -16,6 +16,7 @@ mod mirror;
 mod model;
 mod origin;
 mod recharge;
+mod rooms;
 mod values;
 
 #[cfg(test)]
@@ -38,4 +39,5 @@ pub use origin::Setting;
 pub use recharge::{
     AlipayConfig, AppleConfig, DouyinConfig, HmacConfig, ProductConfig, RechargeConfig, WechatConfig, WechatKey,
 };
+pub use rooms::{RoomsConfig, ZoneOffset};
 pub use values::{ByteSize, Secret};

@@ -13,6 +13,7 @@ use crate::kafka::KafkaConfig;
 use crate::limits::LimitsConfig;
 use crate::mirror::MirrorConfig;
 use crate::recharge::RechargeConfig;
+use crate::rooms::RoomsConfig;
 use crate::values::{ByteSize, span};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,7 @@ pub struct Config {
     pub auth: AuthConfig,
     pub limits: LimitsConfig,
     pub recharge: RechargeConfig,
+    pub rooms: RoomsConfig,
     pub log_output: LogOutputConfig,
     /// Rooms and who may receive gifts there. Default: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]

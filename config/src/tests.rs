@@ -99,6 +99,7 @@ fn documented_defaults_are_the_real_ones() {
         include_str!("limits.rs"),
         include_str!("mirror.rs"),
         include_str!("recharge.rs"),
+        include_str!("rooms.rs"),
     ];
     let documented: BTreeMap<_, _> = sources.into_iter().flat_map(documented_defaults).collect();
     let sections = [
@@ -116,6 +117,7 @@ fn documented_defaults_are_the_real_ones() {
         ("auth.room-pass", "RoomPassConfig"),
         ("limits", "LimitsConfig"),
         ("recharge", "RechargeConfig"),
+        ("rooms", "RoomsConfig"),
         ("log-output", "LogOutputConfig"),
     ];
     let settings = origin::settings_of(&Config::default());
@@ -327,6 +329,20 @@ fn what_does_not_fit_together_is_told_all_at_once() {
           room.0.hosts: host 5 is listed twice
           room.1.id: room 1 is listed twice
           room.1.hosts: 0 is not a user"#]],
+    );
+    check_file(
+        "[rooms]\ncombo-seconds = 61\nstreams-max = 0\nstreams-per-caller = 0",
+        expect![[r#"
+        the configuration does not fit together:
+          rooms.combo-seconds: must be 1 to 60
+          rooms.streams-max: must be at least 1
+          rooms.streams-per-caller: must be at least 1"#]],
+    );
+    check_file(
+        "[rooms]\nbusiness-zone = \"Asia/Shanghai\"",
+        expect![[
+            r#"FILE: `rooms.business-zone`: `Asia/Shanghai` is not a fixed offset; write `UTC`, or hours and minutes such as "+08:00""#
+        ]],
     );
     check_file(
         "[auth]\nadmin-key = \"short\"\n[auth.viewer]\nalgorithm = \"ES256\"\nsecret = \"short\"\n\

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use largesse_engine::codec;
 use largesse_engine::control::ControlEvent;
 use largesse_engine::record::{LogEntry, RecordHeader};
+use largesse_engine::room::event::RoomEvent;
 use largesse_engine::units::{Position, ShardId, ShardKind};
 use largesse_engine::wallet::event::{Direction, WalletEvent};
 use largesse_storage::folder::DataFolder;
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::command::config::Pick;
 use crate::command::kafka::Kafka;
-use crate::command::topic_log;
+use crate::command::{room_log, topic_log};
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format};
 
@@ -27,6 +28,7 @@ Examples:
   largesse log inspect --shard wallet-3 --from 8192
   largesse log tail --shard wallet-3
   largesse log tail --shard wallet-3 --follow -o json
+  largesse log tail --shard room-3
   largesse log tail --kafka 127.0.0.1:9092 --ledger main --shard wallet-3
 
 Both read beside a running process. With -o json they write one document per line.";
@@ -58,7 +60,7 @@ pub struct Inspect {
     /// Only this segment file.
     #[arg(long, value_name = "FILE", conflicts_with = "brokers")]
     file: Option<PathBuf>,
-    /// Only records of this shard: `control` or `wallet-N`.
+    /// Only records of this shard: `control`, `wallet-N` or `room-N`.
     #[arg(long, value_name = "SHARD")]
     shard: Option<ShardId>,
     /// Only what lies at this position or after it.
@@ -75,7 +77,7 @@ pub struct Tail {
     kafka: Kafka,
     #[command(flatten)]
     pick: Pick,
-    /// Whose events: `control` or `wallet-N`.
+    /// Whose events: `control`, `wallet-N` or `room-N`.
     #[arg(long, value_name = "SHARD")]
     shard: ShardId,
     /// Events to show of those that are there.
@@ -232,7 +234,9 @@ pub(super) fn events_json(shard: ShardId, entry: &LogEntry) -> Vec<Value> {
         let decoded = match shard.kind {
             ShardKind::Wallet => codec::decode_front::<WalletEvent>(rest).map(|(event, used)| (wallet(&event), used)),
             ShardKind::Control => codec::decode_front::<ControlEvent>(rest).map(|(event, used)| (control(event), used)),
-            ShardKind::Room => return events,
+            ShardKind::Room => {
+                codec::decode_front::<RoomEvent>(rest).map(|(event, used)| (room_log::room(&event), used))
+            }
         };
         let place = json!({
             "shard": shard.to_string(), "seq": seq, "position": entry.position, "epoch": header.epoch,
@@ -267,6 +271,7 @@ fn control(event: ControlEvent) -> (&'static str, Value) {
             ("key_created", json!({"name": key.name, "scopes": key.scopes, "by": key.by, "reason": key.reason}))
         }
         ControlEvent::KeyRevoked(key) => ("key_revoked", json!({"name": key.name, "by": key.by, "reason": key.reason})),
+        ControlEvent::RoomSet(set) => ("room_set", room_log::set(&set)),
     }
 }
 

@@ -17,6 +17,9 @@ pub mod gift;
 mod kafka;
 pub mod key;
 pub mod log;
+pub mod room;
+mod room_feed;
+mod room_log;
 pub mod serve;
 pub mod store;
 pub mod token;
@@ -32,6 +35,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Key(key) => ask(key.run(format)),
         Command::Gift(gift) => ask(gift.run(format)),
         Command::Account(account) => ask(account.run(format)),
+        Command::Room(room) => ask(room.run(format)),
         Command::Catalog(catalog) => ask(catalog.run(format)),
         Command::Audit(audit) => audit.run(format),
         Command::Log(log) => log.run(format),

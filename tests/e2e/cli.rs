@@ -1,5 +1,6 @@
 //! The command line against a running server: data on stdout in both forms, words on stderr, and exit codes.
 
+use std::io::BufRead;
 use std::path::Path;
 use std::process::Output;
 
@@ -149,6 +150,80 @@ async fn a_catalog_is_tried_before_it_is_applied() {
     assert_eq!(unexplained.status.code(), Some(2), "a change needs its reason");
     json(data, &format!("catalog apply {} --reason dearer", good.display()));
     assert_eq!(price(), 7);
+    server.stop();
+}
+
+/// The documents of a command that writes one per line.
+#[track_caller]
+fn lines(data: &Path, line: &str) -> Vec<Value> {
+    let output = run(data, &format!("{line} -o json"));
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_is_opened_followed_and_closed() {
+    let scratch = Scratch::new();
+    let data = &scratch.data();
+    let server = Launch::dev(data).ready().await;
+    let open = "room open 7001 --host 2001 --host 2002 --gift 1 --goal coin:5 --pk 2001:2002:coin:5 --reason tonight";
+    let opened = json(data, open);
+    assert_eq!((&opened["live"]["state"], &opened["gifts"]), (&"open".into(), &serde_json::json!([1])));
+    assert_eq!(opened["plugins"].as_array().unwrap().len(), 2, "{opened}");
+    assert_eq!(json(data, "room get 7001"), opened);
+    let mut follow = largesse();
+    follow.args("room feed 7001 --follow -o json".split_whitespace()).env("LARGESSE_DATA", data);
+    let mut follow = follow.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut followed = std::io::BufReader::new(follow.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&followed.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next()["kind"], "live_start", "what was there before");
+    for (key, count) in [("k1", 2), ("k2", 3)] {
+        json(data, &format!("gift send --from 3001 --room 7001 --gift rose --count {count} --to 2001 --key {key}"));
+    }
+    let mut seen = vec![next()];
+    while seen.last().unwrap()["kind"] != "goal_reached" {
+        seen.push(next());
+    }
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+    let spent: u64 = seen.iter().filter_map(|item| item["delta"]["value"].as_u64()).sum();
+    assert_eq!(spent, 5, "{seen:?}");
+    assert_eq!(lines(data, "room feed 7001 --after 1")[..seen.len()], seen, "the feed is what was followed");
+
+    let board = json(data, "room top 7001 --side hosts --period day --user 2001 --asset coin --limit 3");
+    let first = serde_json::json!({ "rank": 1, "user_id": "2001", "value": 5 });
+    assert_eq!((&board["entries"], &board["own"]), (&serde_json::json!([first]), &first));
+    for (line, words) in [
+        (
+            "room get 7001",
+            &["2001 2002", "1 open", "goal 5 of 5 coin", "PK 2001 5 : 2002 0 coin", "5 coin in 2 gifts"][..],
+        ),
+        ("room top 7001", &["RANK", "3001", "5"]),
+        ("room feed 7001", &["live_start", "3001 -> 2001", "goal_reached"]),
+        ("log tail --shard control", &["room_set", "tonight"]),
+    ] {
+        let shown = table(data, &line.replace("log tail", &format!("log tail --data {}", data.display())));
+        for word in words {
+            assert!(shown.contains(word), "`{word}` is not in the answer of `{line}`:\n{shown}");
+        }
+    }
+    let closed = json(data, "room close 7001 --reason over");
+    assert_eq!((&closed["live"]["state"], &closed["hosts"]), (&"closed".into(), &opened["hosts"]));
+    for (line, code, word) in [
+        ("gift send --from 3001 --room 7001 --gift rose --to 2001", 1, "room_closed"),
+        ("room get 9", 1, "room_unknown"),
+        ("room open 7001 --host 2001 --pk 2001:2002:coin", 1, "host_not_in_room"),
+        ("room open 7001 --host 2001 --goal coin", 2, "coin:10000"),
+        ("room open 7001", 2, "--host"),
+        ("room top 7001 --period month", 2, "month"),
+        ("room close 7001 --addr http://127.0.0.1:9 --service-key lgk_x", 5, "nobody answers"),
+    ] {
+        let output = run(data, line);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{line}: {said}");
+        assert!(said.contains(word), "{line}: {said}");
+    }
     server.stop();
 }
 

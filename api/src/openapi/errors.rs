@@ -48,6 +48,11 @@ errors! {
         ServiceInternal;
     PassErrors: BadRequest NotFound RoomUnknown Unauthenticated Forbidden BadSignature RateLimited ShardUnavailable
         ServiceInternal;
+    RoomErrors: BadRequest RoomUnknown Unauthenticated Forbidden BadSignature RateLimited Overloaded ShardUnavailable
+        StoreUnavailable Internal ServiceInternal;
+    RoomWriteErrors: BadRequest InvalidAmount BatchTooLarge HostNotInRoom PayloadTooLarge UnsupportedMediaType
+        Unauthenticated Forbidden BadSignature RateLimited GiftUnknown RoomUnknown Overloaded ShardUnavailable
+        StoreUnavailable OutcomeUnknown Internal ServiceInternal;
     CallbackErrors: BadRequest InvalidAmount NotFound PayloadTooLarge Forbidden BadSignature RateLimited IdReused
         IssueLimit Overloaded ShardUnavailable StoreUnavailable OutcomeUnknown Internal ServiceInternal;
     ReadyErrors: ShardUnavailable ServiceInternal;

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
+use largesse_engine::room::settings as room;
 use largesse_engine::units as engine;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Type};
-use utoipa::openapi::{Object, RefOr, Schema, SchemaFormat};
+use utoipa::openapi::{Object, Ref, RefOr, Schema, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::error::ErrorCode;
@@ -130,7 +131,6 @@ pub fn channel() -> Object {
 
 /// Users of a gift, each once.
 pub fn receivers() -> Schema {
-    use utoipa::openapi::Ref;
     let array = ArrayBuilder::new().items(Ref::from_schema_name("Id")).min_items(Some(1));
     array.max_items(Some(engine::RECEIVERS_MAX)).unique_items(true).build().into()
 }
@@ -141,6 +141,52 @@ pub fn tier() -> Object {
 
 pub fn optional_tier() -> Schema {
     OneOfBuilder::new().item(ObjectBuilder::new().schema_type(Type::Null)).item(tier()).build().into()
+}
+
+/// When a room's feed began.
+pub fn epoch() -> Object {
+    text().pattern(Some("^[0-9]{1,20}$")).build()
+}
+
+pub fn room_seq_query() -> Object {
+    whole(0, engine::Amount::MAX.get()).build()
+}
+
+pub fn live_state() -> Object {
+    text().enum_values(Some(["open", "closed"])).build()
+}
+
+pub fn goal() -> Object {
+    text().enum_values(Some(["goal"])).build()
+}
+
+pub fn pk() -> Object {
+    text().enum_values(Some(["pk"])).build()
+}
+
+/// Users who can be given gifts in a room, each once.
+pub fn hosts() -> Schema {
+    let array = ArrayBuilder::new().items(Ref::from_schema_name("Id")).min_items(Some(1));
+    array.max_items(Some(room::HOSTS_MAX)).unique_items(true).build().into()
+}
+
+pub fn gift_set() -> Schema {
+    let gifts = ArrayBuilder::new().items(whole(1, u32::MAX.into())).min_items(Some(1));
+    let gifts = gifts.max_items(Some(room::GIFT_SET_MAX)).build();
+    OneOfBuilder::new().item(ObjectBuilder::new().schema_type(Type::Null)).item(gifts).build().into()
+}
+
+/// Plug-ins as they are switched on.
+pub fn room_plugins() -> Schema {
+    let asset = || RefOr::<Schema>::from(text());
+    let target = whole(1, engine::Amount::MAX.get());
+    let goal = object(vec![("kind", goal().into()), ("asset", asset()), ("target", target.into())]);
+    let two = ArrayBuilder::new().items(Ref::from_schema_name("Id")).min_items(Some(2)).max_items(Some(2));
+    let until = text().pattern(Some(TIME_PATTERN));
+    let until = OneOfBuilder::new().item(ObjectBuilder::new().schema_type(Type::Null)).item(until);
+    let pk = object(vec![("kind", pk().into()), ("hosts", two.into()), ("asset", asset())]).property("until", until);
+    let either = OneOfBuilder::new().item(goal).item(pk);
+    ArrayBuilder::new().items(either).max_items(Some(room::PLUGINS_MAX)).build().into()
 }
 
 /// A sum over many gifts, which may be larger than an amount.
@@ -194,6 +240,7 @@ pub struct IdPath;
 pub struct KeyPath;
 pub struct KeyHeader;
 pub struct DeadlineHeader;
+pub struct LastEventId;
 pub struct True;
 
 schema!(IdPath, "IdPath", user_query());
@@ -204,6 +251,7 @@ schema!(
     "DeadlineHeader",
     text().pattern(Some("^[0-9]{1,19}$")).description(Some("In milliseconds since 1970. Past it, nothing is decided."))
 );
+schema!(LastEventId, "LastEventId", text().pattern(Some("^(0|[1-9][0-9]{0,18})-(0|[1-9][0-9]{0,14})$")));
 schema!(True, "True", text().enum_values(Some(["true"])));
 
 pub fn optional_key() -> Schema {
@@ -284,7 +332,6 @@ fn any_ids() -> OneOfBuilder {
 
 /// The envelope with `T` beside it, which is there if there is no error.
 pub fn enveloped<T: ToSchema>() -> RefOr<Schema> {
-    use utoipa::openapi::Ref;
     use utoipa::openapi::schema::{AllOfBuilder, AnyOfBuilder};
     let whole = AllOfBuilder::new()
         .item(Ref::from_schema_name("Envelope"))
@@ -347,7 +394,7 @@ schema!(
 );
 
 fn listed_keys() -> RefOr<Schema> {
-    ArrayBuilder::new().items(utoipa::openapi::Ref::from_schema_name("ServiceKey")).into()
+    ArrayBuilder::new().items(Ref::from_schema_name("ServiceKey")).into()
 }
 
 pub fn scopes() -> Schema {

@@ -11,6 +11,8 @@ use crate::world::{ADMIN, ANN, BOB, SERVICE, World, call, key, token, token_with
 enum For {
     /// Any viewer, about himself; services name somebody.
     ViewersAndServices,
+    /// Any viewer and any service, about what is nobody's own.
+    Everyone,
     Viewers,
     Services,
     Admins,
@@ -28,7 +30,7 @@ async fn no_route_answers_to_a_wrong_credential() {
     let recharge = json!({ "user_id": ANN, "asset": "coin", "amount": 5, "channel": "apple", "transaction_id": "t2" });
     let found = format!("/v1/gifts/{event}?sender={ANN}");
     let make = async |name: &str| {
-        let body = json!({ "name": name, "scopes": ["rooms"] });
+        let body = json!({ "name": name, "scopes": ["issue"] });
         let made = call(&world.admin, Method::POST, "/v1/keys").bearer(ADMIN).json(body).send().await;
         made.json()["key"].as_str().unwrap().to_owned()
     };
@@ -41,6 +43,13 @@ async fn no_route_answers_to_a_wrong_credential() {
     let old_gift =
         json!({ "eventId": key(), "roomId": 1001, "giftId": 1, "count": 1, "toUserIds": [2001], "opUserId": ANN });
     let routes = [
+        (public, Method::GET, "/v1/rooms/1001", &none, For::Everyone),
+        (public, Method::PUT, "/v1/rooms/1001", &none, For::Services),
+        (public, Method::POST, "/v1/rooms/1001:close", &none, For::Services),
+        (public, Method::GET, "/v1/rooms/1001/snapshot", &none, For::Everyone),
+        (public, Method::GET, "/v1/rooms/1001/feed", &none, For::Everyone),
+        (public, Method::GET, "/v1/rooms/1001/boards/day?user=3001", &none, For::ViewersAndServices),
+        (public, Method::GET, "/v1/rooms/1001/events", &none, For::Everyone),
         (public, Method::POST, "/v1/rooms/1001/gifts", &gift, For::ViewersAndServices),
         (public, Method::GET, found.as_str(), &none, For::ViewersAndServices),
         (public, Method::GET, "/v1/me/balances", &none, For::Viewers),
@@ -102,11 +111,13 @@ async fn no_route_answers_to_a_wrong_credential() {
         if allowed != For::Admins {
             ask(bearer(ADMIN), "unauthenticated", "an admin key at the public door").await;
         }
-        if matches!(allowed, For::ViewersAndServices | For::Services) {
+        if matches!(allowed, For::ViewersAndServices | For::Everyone | For::Services) {
             ask(bearer(&idle), "forbidden", "a key without this scope").await;
         }
         match allowed {
             For::ViewersAndServices => ask(bearer(&token(BOB)), "forbidden", "another viewer").await,
+            // Nobody is left who may not.
+            For::Everyone => {}
             For::Viewers => ask(bearer(SERVICE), "forbidden", "a service").await,
             For::Services => ask(bearer(&token(ANN)), "forbidden", "a viewer").await,
             For::Providers => ask(bearer(SERVICE), "unauthenticated", "a service").await,
@@ -139,7 +150,11 @@ async fn guarded(router: &Router) -> Vec<(Method, String)> {
 fn fits(pattern: &str, path: &str) -> bool {
     let path = path.split('?').next().unwrap();
     let (pattern, path): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), path.split('/').collect());
-    pattern.len() == path.len() && pattern.iter().zip(path).all(|(part, given)| part.starts_with('{') || *part == given)
+    let fits = |(part, given): (&&str, &str)| match part.split_once('}') {
+        Some((_, action)) => given.ends_with(action) && given.contains(':') == action.starts_with(':'),
+        None => *part == given,
+    };
+    pattern.len() == path.len() && pattern.iter().zip(path).all(fits)
 }
 
 /// A token that says it needs no signature.

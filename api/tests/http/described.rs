@@ -37,6 +37,7 @@ async fn every_route_is_described_and_every_description_is_a_route() {
             let sample = path
                 .replace("{room}", "1001")
                 .replace("{user}", "3001")
+                .replace("{period}", "live")
                 .replace("{event_id}", "k")
                 .replace("{path}", "icons/rose.svg");
             let verb: Method = verb.parse().unwrap();
@@ -106,7 +107,7 @@ async fn the_type_of_an_error_leads_to_its_paragraph() {
     }
     let problem = world.get("/nowhere").send().await.expect_problem("not_found");
     assert_eq!(problem["type"], "/docs/errors#not_found");
-    for text in ["/docs/api", "/docs/clients", "/docs/station", "/docs/guarantees"] {
+    for text in ["/docs/api", "/docs/rooms", "/docs/clients", "/docs/station", "/docs/guarantees"] {
         assert_eq!(world.get(text).send().await.status, StatusCode::OK);
     }
     world.stop().await;

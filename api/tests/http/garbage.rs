@@ -15,8 +15,9 @@ use crate::serving::serve;
 use crate::world::{ADMIN, ANN, Answer, SERVICE, World, call, key, token};
 
 /// Every call that reads a body, with who may make it.
-const BODIES: [(&str, &str); 10] = [
+const BODIES: [(&str, &str); 11] = [
     ("/v1/rooms/1001/gifts", "viewer"),
+    ("/v1/rooms/1001:close", "service"),
     ("/v1/recharges", "service"),
     ("/v1/transfers:batch", "service"),
     ("/v1/balances:query", "service"),
@@ -98,6 +99,9 @@ async fn what_is_no_request_is_refused_everywhere() {
     ];
     for (path, who) in BODIES {
         for body in bodies {
+            if body.is_empty() && path.ends_with(":close") {
+                continue; // It needs none.
+            }
             let answer = send(&world, path, who, body.to_vec()).await;
             is_refused(&answer, &format!("{path} {}", String::from_utf8_lossy(&body[..body.len().min(60)])));
         }

@@ -20,6 +20,7 @@ use largesse_engine::flush::FlushLimits;
 use largesse_engine::ledger::{LedgerName, LedgerShape};
 use largesse_engine::log::Logs;
 use largesse_engine::node::{Node, NodeOptions};
+use largesse_engine::room::rooms::RoomLimits;
 use largesse_engine::room::settings::Room;
 use largesse_engine::service::Patience;
 use largesse_engine::shard::ShardLimits;
@@ -127,6 +128,10 @@ impl World {
     pub fn post(&self, path: &str) -> Call<'_> {
         call(&self.public, Method::POST, path)
     }
+
+    pub fn put(&self, path: &str) -> Call<'_> {
+        call(&self.public, Method::PUT, path)
+    }
 }
 
 impl Answer {
@@ -190,9 +195,14 @@ impl Call<'_> {
         self
     }
 
-    pub async fn send(self) -> Answer {
+    /// The head of the answer, and its body to be read bit by bit.
+    pub async fn open(self) -> (http::response::Parts, Body) {
         let request = self.request.body(self.body).unwrap();
-        let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
+        self.router.clone().oneshot(request).await.unwrap().into_parts()
+    }
+
+    pub async fn send(self) -> Answer {
+        let (parts, body) = self.open().await;
         let body = body.collect().await.unwrap().to_bytes();
         Answer { status: parts.status, headers: parts.headers, body }
     }
@@ -281,9 +291,10 @@ fn node_options(shape: LedgerShape) -> NodeOptions {
         permits_per_shard: 1_000,
         workers: 0,
         patience: Patience::default(),
+        room_limits: RoomLimits::default(),
         rooms: vec![
-            Room { id: RoomId(1001), hosts, is_closed: false },
-            Room { id: RoomId(1002), hosts: vec![UserId(2001)], is_closed: true },
+            Room::new(RoomId(1001), hosts),
+            Room { is_closed: true, ..Room::new(RoomId(1002), vec![UserId(2001)]) },
         ],
     }
 }

@@ -16,6 +16,7 @@ use largesse_engine::flush::FlushLimits;
 use largesse_engine::ledger::LedgerShape;
 use largesse_engine::log::Logs;
 use largesse_engine::node::{Node, NodeOptions};
+use largesse_engine::room::rooms::RoomLimits;
 use largesse_engine::room::settings::Room;
 use largesse_engine::service::Patience;
 use largesse_engine::shard::ShardLimits;
@@ -115,6 +116,7 @@ fn options() -> NodeOptions {
         permits_per_shard: 1_000,
         workers: 0,
         patience: Patience::default(),
-        rooms: vec![Room { id: RoomId(1001), hosts: vec![UserId(2001)], is_closed: false }],
+        room_limits: RoomLimits::default(),
+        rooms: vec![Room::new(RoomId(1001), vec![UserId(2001)])],
     }
 }

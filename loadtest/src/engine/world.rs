@@ -16,6 +16,7 @@ use largesse_engine::ledger::LedgerShape;
 use largesse_engine::log::{AppendDone, Fencing, LogError, LogRoom, Logs, ShardLog};
 use largesse_engine::node::{Node, NodeOptions};
 use largesse_engine::record::{Claim, LogEntry};
+use largesse_engine::room::rooms::RoomLimits;
 use largesse_engine::service::{Patience, Service};
 use largesse_engine::shard::ShardLimits;
 use largesse_engine::store::{FlushBatch, Store};
@@ -366,6 +367,7 @@ fn node_options(setup: &Setup, shape: LedgerShape) -> NodeOptions {
         permits_per_shard: setup.permits.max(FUNDED_AT_ONCE * FUNDINGS_IN_FLIGHT),
         workers: setup.workers,
         patience: Patience::default(),
+        room_limits: RoomLimits::default(),
         rooms: Vec::new(),
     }
 }
