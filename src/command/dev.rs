@@ -113,7 +113,11 @@ fn tokens(config: &Config) -> Result<BTreeMap<String, String>, Failure> {
 fn helpers(config: &Config, tokens: &BTreeMap<String, String>) -> Result<DevOptions, Failure> {
     let mut all = Vec::new();
     for user in VIEWERS {
-        all.push(DevViewer { user: UserId(user), name: format!("Viewer {user}"), token: tokens[&user.to_string()].clone() });
+        all.push(DevViewer {
+            user: UserId(user),
+            name: format!("Viewer {user}"),
+            token: tokens[&user.to_string()].clone(),
+        });
     }
     for host in config.room.first().into_iter().flat_map(|room| room.hosts.iter().copied()) {
         let token = token::sign(&config.auth.viewer, host, TOKEN_LIFE)?.token;

@@ -44,8 +44,17 @@ async fn a_page_that_would_lack_what_was_answered_is_not_given() {
     };
     let world = World::start_node(slow, ApiOptions::default()).await;
     world.recharge(ANN, 1_000, "t1").await;
-    world.send(ANN, &key(), json!({})).await;
-    let page = world.get("/v1/me/history").bearer(&token(ANN)).send().await;
+    // A flusher that begins late, on a busy machine, takes what is there by then; after that it rests for an hour.
+    let mut page = None;
+    for _ in 0..3 {
+        world.send(ANN, &key(), json!({})).await;
+        let answer = world.get("/v1/me/history").bearer(&token(ANN)).send().await;
+        if answer.status != 200 {
+            page = Some(answer);
+            break;
+        }
+    }
+    let page = page.expect("a page that lacks something");
     assert_eq!((page.status.as_u16(), &page.json()["code"]), (503, &json!("store_unavailable")), "{page:?}");
     world.stop().await;
 }

@@ -109,9 +109,8 @@ impl Viewer {
         let failed = |error: String| ViewerError::Connect(error);
         let tcp = TcpStream::connect(address).await.map_err(|error| failed(error.to_string()))?;
         let tcp = Rc::new(tcp);
-        let mut request = format!("ws://{address}/v1/ws")
-            .into_client_request()
-            .map_err(|error| failed(error.to_string()))?;
+        let mut request =
+            format!("ws://{address}/v1/ws").into_client_request().map_err(|error| failed(error.to_string()))?;
         request.headers_mut().insert(
             "sec-websocket-protocol",
             "largesse.v1.json".parse().map_err(|_| failed("a header does not fit".into()))?,

@@ -41,7 +41,7 @@ impl Watch {
             Stage::Probing { seconds } => output::remark(&format!("finding the store's pace for {seconds} s")),
             Stage::Draining { events: 0 } | Stage::Funding { .. } => {}
             Stage::Draining { events } => output::remark(&format!("waiting for the store, {events} events behind")),
-            Stage::Connecting { done, of } => output::remark(format_args!("connected {done} of {of}")),
+            Stage::Connecting { done, of } => output::remark(&format!("connected {done} of {of}")),
             Stage::Opening => output::remark("opening the ledger again"),
             Stage::Checking => output::remark("comparing balances"),
             Stage::Replaying => output::remark("writing some flushes again, into an empty store"),

@@ -54,8 +54,7 @@ pub struct Ws {
 
 impl Ws {
     pub fn run(&self, format: Format) -> Result<(), Failure> {
-        let bench =
-            WsBench { sockets: self.sockets, duration: Duration::from_secs(self.seconds), rate: self.rate };
+        let bench = WsBench { sockets: self.sockets, duration: Duration::from_secs(self.seconds), rate: self.rate };
         bench.check().map_err(failure)?;
         let temporary = tempfile::tempdir().map_err(Failure::new)?;
         let secret = dev_keys::random_text();
@@ -150,7 +149,13 @@ fn text(report: &WsReport) -> String {
         ("memory per quiet socket", format!("{:.1} KB", report.bytes_per_socket / 1e3)),
         ("CPU to connect one", format!("{:.0} us", report.cpu_us_per_connect)),
         ("gifts, ticks", format!("{}, {}", report.gifts, report.ticks)),
-        ("deliveries", format!("{}, {:.0}/s of {:.0} bytes", report.deliveries, report.deliveries_per_second, report.bytes_per_frame)),
+        (
+            "deliveries",
+            format!(
+                "{}, {:.0}/s of {:.0} bytes",
+                report.deliveries, report.deliveries_per_second, report.bytes_per_frame
+            ),
+        ),
         ("CPU per million deliveries", format!("{:.2} s", report.cpu_seconds_per_million_deliveries)),
         ("durable gift to frame", format!("p50 {p50}, p99 {p99}, longest {max}")),
         ("viewers who missed something", report.wrong.to_string()),
