@@ -13,9 +13,10 @@ use largesse_engine::event_id::EventId;
 use largesse_engine::log::{AppendDone, Fencing, LogError, ShardLog};
 use largesse_engine::record::{Claim, LogEntry};
 use largesse_engine::store::{
-    BalanceRow, Checkpoint, FlushBatch, Page, ReceivedEntry, ReceivedQuery, SentQuery, Store, StoreError, StoredEvent,
+    BalanceRow, Checkpoint, FeedQuery, FeedRow, FlushBatch, Page, ReceivedEntry, ReceivedQuery, RoomRow, SentQuery,
+    Store, StoreError, StoredEvent,
 };
-use largesse_engine::units::{AssetId, Epoch, Position, ShardId, UserId};
+use largesse_engine::units::{AssetId, Epoch, Position, RoomId, ShardId, UserId};
 
 pub type CallId = u64;
 
@@ -27,6 +28,7 @@ pub enum Request {
     Truncate(ShardId, Position),
     LoadWallets(ShardId, Vec<UserId>),
     LoadReceipts(ShardId, Vec<(UserId, EventId)>),
+    LoadRoom(ShardId, RoomId),
     Write(Box<FlushBatch>),
     Checkpoint(ShardId),
     /// Not of log or store: the shard's task waits this many microseconds.
@@ -42,6 +44,7 @@ impl Request {
             | Request::Truncate(shard, _)
             | Request::LoadWallets(shard, _)
             | Request::LoadReceipts(shard, _)
+            | Request::LoadRoom(shard, _)
             | Request::Checkpoint(shard)
             | Request::Sleep(shard, _) => *shard,
             Request::Write(batch) => batch.shard,
@@ -56,6 +59,7 @@ pub enum Answer {
     Truncated(Result<(), LogError>),
     Wallets(Result<Vec<Vec<BalanceRow>>, StoreError>),
     Receipts(Result<Vec<Option<StoredEvent>>, StoreError>),
+    Room(Result<Vec<RoomRow>, StoreError>),
     Written(Result<(), StoreError>),
     Checkpoint(Result<Option<Checkpoint>, StoreError>),
     Slept,
@@ -208,6 +212,14 @@ impl Store for SimStore {
         keys: Vec<(UserId, EventId)>,
     ) -> BoxFuture<'_, Result<Vec<Option<StoredEvent>>, StoreError>> {
         answered!(self, Request::LoadReceipts(shard, keys), Receipts)
+    }
+
+    fn load_room(&self, shard: ShardId, room: RoomId) -> BoxFuture<'_, Result<Vec<RoomRow>, StoreError>> {
+        answered!(self, Request::LoadRoom(shard, room), Room)
+    }
+
+    fn page_feed(&self, _query: FeedQuery) -> BoxFuture<'_, Result<Vec<FeedRow>, StoreError>> {
+        unreachable!("pages are views; no owner asks for one")
     }
 
     fn write(&self, batch: FlushBatch) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -36,6 +36,14 @@ impl World {
                 batch.extend(self.draw_history());
                 continue;
             }
+            if batch.is_empty() && self.rng.chance(self.swarm.bursts) {
+                batch.extend(self.taps());
+                break;
+            }
+            if self.rng.chance(30) {
+                self.look_at_room();
+                continue;
+            }
             let wish = match self.rng.between(0, 9) {
                 0..=3 => self.new_operation(),
                 4..=5 => self.retry(),
@@ -76,6 +84,26 @@ impl World {
         let operation = Operation::draw(&mut self.rng, &self.swarm, &self.operations, now, &view);
         self.operations.push(operation);
         Some(self.attempt(self.operations.len() - 1))
+    }
+
+    /// Somebody taps some more on a gift that was wanted before.
+    fn taps(&mut self) -> Vec<(ShardId, Sent, u64)> {
+        let taps = self.rng.between(2, 6);
+        let recent = self.operations.len().min(8);
+        if recent == 0 {
+            return Vec::new();
+        }
+        let place = self.operations.len() - 1 - self.rng.index(recent);
+        let now = self.true_time();
+        let mut sent = Vec::new();
+        for _ in 0..taps {
+            let tap = self.operations[place].clone().draw_tap(&mut self.rng, &self.swarm, now);
+            if let Some(tap) = tap.filter(|_| self.operations.len() < self.swarm.operations) {
+                self.operations.push(tap);
+                sent.push(self.attempt(self.operations.len() - 1));
+            }
+        }
+        sent
     }
 
     fn retry(&mut self) -> Option<(ShardId, Sent, u64)> {

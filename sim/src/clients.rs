@@ -6,7 +6,7 @@ use largesse_engine::codec::Few;
 use largesse_engine::event_id::EventId;
 use largesse_engine::ledger::LedgerShape;
 use largesse_engine::resolve::ControlView;
-use largesse_engine::units::{Amount, AssetId, GiftCount, GiftId, ShardId, Time, UserId};
+use largesse_engine::units::{Amount, AssetId, GiftCount, GiftId, RoomId, ShardId, Time, UserId};
 use largesse_engine::wallet::command::{
     BindTransaction, GiftSaid, Recharge, RechargeSaid, SendGift, Transfer, TransferCredit, TransferSaid, WalletCommand,
 };
@@ -15,7 +15,7 @@ use largesse_engine::wallet::outcome::{Applied, Refusal};
 
 use crate::rng::Rng;
 use crate::swarm::Swarm;
-use crate::world::{GIFTS, ROOM};
+use crate::world::GIFTS;
 
 pub const COIN: AssetId = AssetId(1);
 pub const DIAMOND: AssetId = AssetId(2);
@@ -104,6 +104,10 @@ impl Operation {
 
     /// A new wish, sometimes under an id that was used before.
     pub fn draw(rng: &mut Rng, swarm: &Swarm, earlier: &[Operation], now: Time, view: &ControlView) -> Operation {
+        let drawn = earlier.len() as u64;
+        if swarm.are_rich && drawn < swarm.users {
+            return Operation::grant(rng, swarm, UserId(drawn + 1), now);
+        }
         let user = UserId(rng.between(1, swarm.users));
         let reused = (!earlier.is_empty() && rng.chance(50)).then(|| rng.pick(earlier).clone());
         let user = reused.as_ref().map_or(user, |reused| reused.user);
@@ -113,6 +117,33 @@ impl Operation {
             3..=7 => draw_gift(rng, swarm, user, id, view),
             _ => draw_transfer(rng, swarm, user, id),
         };
+        Operation::new(user, id, said)
+    }
+
+    /// Enough for many gifts.
+    fn grant(rng: &mut Rng, swarm: &Swarm, user: UserId, now: Time) -> Operation {
+        let id = draw_id(rng, swarm, now);
+        let credit = |asset, sum| TransferCredit { user, asset, amount: amount(sum) };
+        let credits = [credit(COIN, 5_000), credit(DIAMOND, 5_000)].into_iter().collect();
+        let said = TransferSaid { id, key: None, user, debits: Few::default(), credits, reference: None };
+        Operation::new(user, id, Said::Transfer(said, true))
+    }
+
+    /// The same gift once more, as somebody taps who wants a streak; nothing else is repeated like this.
+    pub fn draw_tap(&self, rng: &mut Rng, swarm: &Swarm, now: Time) -> Option<Operation> {
+        let Said::Gift(said, price_seen) = &self.said else { return None };
+        let id = draw_id(rng, swarm, now);
+        let mut said = GiftSaid { id, ..said.clone() };
+        if rng.chance(100) {
+            said.combo = rng.chance(500).then(|| rng.between(1, 3));
+        }
+        if rng.chance(100) {
+            said.receivers.truncate(1);
+        }
+        Some(Operation::new(self.user, id, Said::Gift(said, *price_seen)))
+    }
+
+    fn new(user: UserId, id: EventId, said: Said) -> Operation {
         let id = match &said {
             Said::Recharge(said) => said.id(),
             Said::Gift(..) | Said::Transfer(..) => id,
@@ -167,7 +198,9 @@ fn draw_gift(rng: &mut Rng, swarm: &Swarm, sender: UserId, id: EventId, view: &C
     let gift = GiftId(u32::try_from(rng.between(1, u64::from(GIFTS))).expect("it is small"));
     let count = GiftCount::new(rng.between(1, 3)).expect("it is small");
     let price_seen = view.catalog.gift(gift).map(|gift| gift.price).filter(|_| rng.chance(300));
-    Said::Gift(GiftSaid { id, key: None, sender, room: ROOM, gift, count, receivers, combo: None }, price_seen)
+    let room = RoomId(rng.between(1, swarm.rooms_max));
+    let combo = rng.chance(300).then(|| rng.between(1, 3));
+    Said::Gift(GiftSaid { id, key: None, sender, room, gift, count, receivers, combo }, price_seen)
 }
 
 fn draw_transfer(rng: &mut Rng, swarm: &Swarm, user: UserId, id: EventId) -> Said {

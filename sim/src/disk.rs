@@ -7,9 +7,10 @@ use futures::FutureExt;
 use largesse_engine::log::LogError;
 use largesse_engine::record::{Claim, LogEntry, RecordHeader};
 use largesse_engine::store::{
-    Checkpoint, FlushBatch, Page, ReceivedEntry, ReceivedQuery, SentQuery, Store, StoredEvent,
+    Checkpoint, FeedQuery, FeedRow, FlushBatch, Page, ReceivedEntry, ReceivedQuery, RoomRow, SentQuery, Store,
+    StoredEvent,
 };
-use largesse_engine::units::{Epoch, Position, ShardId};
+use largesse_engine::units::{Epoch, Position, RoomId, ShardId};
 use largesse_storage::store::memory::MemoryStore;
 
 use crate::calls::{Answer, Request};
@@ -83,12 +84,23 @@ impl Disk {
         now(self.store.page_received(query)).expect("cursors come from the page before")
     }
 
+    pub fn page_feed(&self, query: FeedQuery) -> Vec<FeedRow> {
+        now(self.store.page_feed(query)).expect("the store under the world does not fail")
+    }
+
+    pub fn room(&self, shard: ShardId, room: RoomId) -> Vec<RoomRow> {
+        now(self.store.load_room(shard, room)).expect("the store under the world does not fail")
+    }
+
     /// Some rows of a batch got in, its checkpoint did not. Before the first checkpoint there is none to leave in place.
     pub fn write_torn(&self, mut batch: FlushBatch, mut keeps: impl FnMut() -> bool) {
         let Some(checkpoint) = self.checkpoint(batch.shard) else { return };
         batch.balances.retain(|_| keeps());
         batch.sent.retain(|_| keeps());
         batch.received.retain(|_| keeps());
+        batch.feed.retain(|_| keeps());
+        batch.rooms.retain(|_| keeps());
+        batch.ended.retain(|_| keeps());
         batch.checkpoint = checkpoint;
         now(self.store.write(batch)).expect("the store under the world does not fail");
     }
@@ -105,6 +117,7 @@ impl Disk {
             }
             Request::LoadWallets(shard, users) => Answer::Wallets(now(self.store.load_wallets(shard, users))),
             Request::LoadReceipts(shard, keys) => Answer::Receipts(now(self.store.load_receipts(shard, keys))),
+            Request::LoadRoom(shard, room) => Answer::Room(now(self.store.load_room(shard, room))),
             Request::Write(batch) => Answer::Written(now(self.store.write(*batch))),
             Request::Checkpoint(shard) => Answer::Checkpoint(now(self.store.checkpoint(shard))),
             Request::Sleep(..) => Answer::Slept,

@@ -10,13 +10,14 @@ use std::task::{Context, Poll, Waker};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use largesse_engine::accumulator::{Accumulator, AccumulatorLimits};
-use largesse_engine::catalog::Catalog;
-use largesse_engine::control::{ControlMachine, ControlOutcome};
+use largesse_engine::control::{ControlMachine, ControlOutcome, Shown};
 use largesse_engine::flush::{FlushError, FlushLimits, Flushed, Flusher, Rows, Settled};
 use largesse_engine::log::{AppendError, LogError, ShardLog};
 use largesse_engine::node::actor::Fetching;
 use largesse_engine::record::{Claim, LogEntry};
 use largesse_engine::resolve::ControlView;
+use largesse_engine::room::command::RoomOutcome;
+use largesse_engine::room::rooms::{RoomOutput, Rooms};
 use largesse_engine::shard::recover::{RecoverError, recover};
 use largesse_engine::shard::{Effect, Shard, ShardLimits};
 use largesse_engine::store::Store;
@@ -26,6 +27,7 @@ use largesse_engine::wallet::outcome::WalletOutcome;
 use largesse_engine::wallet::wallets::Wallets;
 
 use crate::calls::{Calls, Life, Request};
+use crate::world::rooms::NodeRooms;
 
 /// Names one command batch that was handed to an owner.
 pub type CallKey = u64;
@@ -39,9 +41,11 @@ pub struct Node {
     pub asleep_until: u64,
     /// How far its clock is off, in milliseconds.
     pub skew: i64,
-    /// The control shard's, then those of the wallet shards; see [`place_of`].
+    /// The control shard's, then those of wallets and rooms in turn; see [`place_of`].
     pub seats: Vec<Seat>,
+    /// One to each shard of wallets or rooms; see [`Node::relay`].
     pub relays: Vec<Relay>,
+    pub rooms: NodeRooms,
     /// What it knows of the control shard.
     pub view: Arc<ControlView>,
     /// It is being stopped in order.
@@ -92,9 +96,12 @@ pub struct Serving {
     pub number: u64,
     pub shard: Inside,
     pub fetches: Vec<Fetching<Wallets>>,
+    pub room_fetches: Vec<Fetching<Rooms>>,
     pub reading: Option<BoxFuture<'static, Result<Vec<LogEntry>, LogError>>>,
     /// The last event that was in its state when it was last compared with what is true.
     pub compared: Seq,
+    /// Rooms in memory at that time.
+    pub resident: usize,
     /// The last event that it recovered; what came since is its own.
     pub recovered: Seq,
 }
@@ -103,26 +110,29 @@ pub struct Serving {
 pub fn place_of(shard: ShardId) -> usize {
     match shard.kind {
         ShardKind::Control => 0,
-        ShardKind::Wallet => 1 + usize::from(shard.index),
-        ShardKind::Room => unreachable!("rooms are not simulated"),
+        ShardKind::Wallet => 1 + 2 * usize::from(shard.index),
+        ShardKind::Room => 2 + 2 * usize::from(shard.index),
     }
 }
 
-/// What an actor wraps: one of the two machines there are.
+/// What an actor wraps: one of the three machines there are.
 pub enum Inside {
     Wallets(Box<Shard<Wallets, CallKey>>),
+    Rooms(Box<Shard<Rooms, CallKey>>),
     Control(Box<Shard<ControlMachine, CallKey>>),
 }
 
 /// Outcomes of one batch.
 pub enum Outcomes {
     Wallets(Vec<WalletOutcome>),
+    Rooms(Vec<RoomOutcome>),
     Control(Vec<ControlOutcome>),
 }
 
-/// The effects of both machines.
+/// The effects of these machines.
 pub enum Effects {
     Wallets(Vec<Effect<Wallets, CallKey>>),
+    Rooms(Vec<Effect<Rooms, CallKey>>),
     Control(Vec<Effect<ControlMachine, CallKey>>),
 }
 
@@ -130,6 +140,7 @@ macro_rules! inside {
     ($self:expr, $shard:ident => $what:expr) => {
         match $self {
             Inside::Wallets($shard) => $what,
+            Inside::Rooms($shard) => $what,
             Inside::Control($shard) => $what,
         }
     };
@@ -139,13 +150,20 @@ impl Inside {
     pub fn wallets(&mut self) -> Option<&mut Shard<Wallets, CallKey>> {
         match self {
             Inside::Wallets(shard) => Some(shard),
-            Inside::Control(_) => None,
+            Inside::Rooms(_) | Inside::Control(_) => None,
+        }
+    }
+
+    pub fn rooms(&mut self) -> Option<&mut Shard<Rooms, CallKey>> {
+        match self {
+            Inside::Rooms(shard) => Some(shard),
+            Inside::Wallets(_) | Inside::Control(_) => None,
         }
     }
 
     pub fn control(&mut self) -> Option<&mut Shard<ControlMachine, CallKey>> {
         match self {
-            Inside::Wallets(_) => None,
+            Inside::Wallets(_) | Inside::Rooms(_) => None,
             Inside::Control(shard) => Some(shard),
         }
     }
@@ -197,16 +215,18 @@ impl Inside {
     pub fn take_effects(&mut self) -> Effects {
         match self {
             Inside::Wallets(shard) => Effects::Wallets(shard.take_effects()),
+            Inside::Rooms(shard) => Effects::Rooms(shard.take_effects()),
             Inside::Control(shard) => Effects::Control(shard.take_effects()),
         }
     }
 }
 
-/// Parts to hand on, or news for the node's view.
+/// Parts to hand on, news for the node's view, or news of rooms.
 #[derive(Default)]
 pub struct Outputs {
     pub parts: Outgoing,
-    pub catalog: Option<Arc<Catalog>>,
+    pub shown: Option<Shown>,
+    pub rooms: RoomOutput,
 }
 
 pub struct Relay {
@@ -238,11 +258,12 @@ impl Node {
             skew: 0,
             seats: Vec::new(),
             relays: Vec::new(),
+            rooms: NodeRooms::default(),
             view: Arc::clone(&view),
             is_closing: false,
             shown: Cell::default(),
         };
-        node.seats = (0..=shards).map(|_| Seat::default()).collect();
+        node.seats = (0..=2 * shards).map(|_| Seat::default()).collect();
         node.forget(accumulators, view);
         node
     }
@@ -253,6 +274,7 @@ impl Node {
         self.view = view;
         self.is_closing = false;
         self.shown.take();
+        self.rooms = NodeRooms::default();
         self.relays = self
             .seats
             .iter()
@@ -262,6 +284,10 @@ impl Node {
         for seat in &mut self.seats {
             *seat = Seat { wants: seat.wants, ..Seat::default() };
         }
+    }
+
+    pub fn relay(&mut self, destination: ShardId) -> &mut Relay {
+        &mut self.relays[place_of(destination) - 1]
     }
 
     /// What a clock shows that never goes back, and never stands still, while the one behind it says `behind`.
@@ -349,10 +375,12 @@ pub fn recovering(
         let fencing = log.fencing();
         match &mut machine {
             Fresh::Wallets(wallets) => recover(shard, &mut **wallets, &*log, &*store, claim).await,
+            Fresh::Rooms(rooms) => recover(shard, &mut **rooms, &*log, &*store, claim).await,
             Fresh::Control(control) => recover(shard, &mut **control, &*log, &*store, claim).await,
         }
         .map(|owner| match machine {
             Fresh::Wallets(wallets) => Inside::Wallets(Box::new(Shard::new(shard, *wallets, limits, fencing, owner))),
+            Fresh::Rooms(rooms) => Inside::Rooms(Box::new(Shard::new(shard, *rooms, limits, fencing, owner))),
             Fresh::Control(control) => Inside::Control(Box::new(Shard::new(shard, *control, limits, fencing, owner))),
         })
     }
@@ -362,6 +390,7 @@ pub fn recovering(
 /// A machine without any state.
 pub enum Fresh {
     Wallets(Box<Wallets>),
+    Rooms(Box<Rooms>),
     Control(Box<ControlMachine>),
 }
 

@@ -58,9 +58,44 @@ impl World {
                 return Some(format!("{shard} would be handed on again from {} on", at.relay_position));
             }
         }
+        if let Some(room) = self.unsettled_room() {
+            return Some(room);
+        }
         let (next, stored) = (self.truth.control.next(), self.disk.checkpoint(ShardId::CONTROL));
         if stored.is_none_or(|stored| stored.fold.next != next) {
             return Some(format!("the control shard is not stored before {next}"));
+        }
+        None
+    }
+
+    /// Every room follows its settings, waits for nothing, is stored, and was read to its end.
+    fn unsettled_room(&self) -> Option<String> {
+        for shard in self.shape.all_rooms() {
+            let (next, stored) = (self.truth.rooms.shard(shard).next, self.disk.checkpoint(shard));
+            let stored = stored.map_or(Seq::FIRST, |stored| stored.fold.next);
+            if stored != next {
+                return Some(format!("{shard} is stored before {stored}, its log ends before {next}"));
+            }
+        }
+        for reader in &self.feeds {
+            let room = reader.room;
+            let Some(truth) = self.truth.rooms.room(room) else {
+                return Some(format!("room {room} was never heard of"));
+            };
+            let set = self.truth.control.room(room).map_or(Seq::NONE, |settings| settings.version);
+            if truth.head().followed.is_none_or(|followed| followed.version != set) {
+                return Some(format!("room {room} does not follow what event {set} says"));
+            }
+            if truth.is_waiting() {
+                return Some(format!("room {room} waits for a time: {:?}", truth.head()));
+            }
+            if reader.last.next() != truth.next() {
+                return Some(format!(
+                    "room {room} was read up to {}, it goes on to before {}",
+                    reader.last,
+                    truth.next()
+                ));
+            }
         }
         None
     }
@@ -81,7 +116,33 @@ impl World {
             self.check_rows(shard);
             self.check_last_owner(shard);
         }
+        self.check_rooms();
         self.check_all_history();
+    }
+
+    /// I7 counted, from end to end: what readers of the feeds added up is what the wallets' logs say was given there.
+    fn check_rooms(&mut self) {
+        let mut given = self.truth.given();
+        for reader in &self.feeds {
+            let due = given.remove(&reader.room).unwrap_or_default();
+            assert_eq!(reader.sums, due, "I7 counted: what the feed of room {} adds up to", reader.room);
+            let truth = self.truth.rooms.room(reader.room).expect("everything has settled");
+            truth.check_rows(&self.disk.room(self.shape.room_of(reader.room), reader.room));
+        }
+        assert!(given.is_empty(), "I7 counted: something was given in rooms that there are not: {given:?}");
+        for shard in self.shape.all_rooms() {
+            let (epoch, place) = (self.truth.rooms.shard(shard).epoch, place_of(shard));
+            for node in 0..self.nodes.len() {
+                let now = self.clock(node);
+                let Some(serving) = self.nodes[node].seats[place].owner.serving() else { continue };
+                let Some(rooms) = serving.shard.rooms().filter(|rooms| Some(rooms.epoch()) == epoch) else { continue };
+                self.truth.rooms.check_machine(shard, rooms.machine());
+                // Readers bring rooms back; with the next tick those that nobody waits for leave.
+                rooms.tick(now);
+                let (resident, most) = (rooms.machine().resident(), self.swarm.rooms.rooms_max);
+                assert!(resident <= most || rooms.waiting() > 0, "I8 bounded: {resident} rooms in {shard}");
+            }
+        }
     }
 
     /// The rows are what the log says.

@@ -37,6 +37,16 @@ impl World {
                 self.truth.check_books(shard, last, &codec::encode(machine.books()));
                 serving.compared = last;
             }
+        } else if let Some(rooms) = serving.shard.rooms() {
+            let machine = rooms.machine();
+            let (certain, last, resident) = (machine.certain(), machine.last(), machine.resident());
+            self.truth.rooms.check_believed(shard, epoch, recovered, certain);
+            // A room that was read again has the same last event as before.
+            let is_new = last > compared || resident != serving.resident;
+            if last == certain && is_new {
+                self.truth.rooms.check_machine(shard, machine);
+                (serving.compared, serving.resident) = (last, resident);
+            }
         } else if let Some(control) = serving.shard.control()
             && control.in_flight() == 0
             && control.waiting() == 0
@@ -51,8 +61,8 @@ impl World {
 
     /// More than one part goes only where they fit the limit together.
     pub(crate) fn check_parts(&self, parts: &[RelayPart]) {
-        let credits: usize = parts.iter().map(|part| part.credits.len()).sum();
+        let weight: usize = parts.iter().map(RelayPart::weight).sum();
         let limit = self.swarm.accumulators.credits_max;
-        assert!(parts.len() == 1 || credits <= limit, "I8 bounded: {credits} credits in one batch of relays");
+        assert!(parts.len() == 1 || weight <= limit, "I8 bounded: a batch of relays weighs {weight} credits");
     }
 }

@@ -5,11 +5,18 @@
 use largesse_engine::accumulator::AccumulatorLimits;
 use largesse_engine::flush::FlushLimits;
 use largesse_engine::log::Fencing;
+use largesse_engine::room::board::BusinessZone;
+use largesse_engine::room::rooms::RoomLimits;
 use largesse_engine::shard::ShardLimits;
+use largesse_engine::units::RoomId;
 use largesse_engine::wallet::wallets::WalletLimits;
 use largesse_engine::wallet::window::WindowLimits;
 
 use crate::rng::Rng;
+
+/// Minutes east of UTC. A world begins on a Tuesday at 22:13:20 UTC: with the second a day ends 40 seconds later, with the
+/// third a week, as if that place were two days behind.
+const ZONES: [i32; 3] = [480, 106, 106 - 2 * 1_440];
 
 #[derive(Clone, Debug)]
 pub struct Swarm {
@@ -35,6 +42,15 @@ pub struct Swarm {
     pub admin_every_micros: u64,
     /// In a thousand things that clients do: pages of history.
     pub history_reads: u64,
+    pub rooms: RoomLimits,
+    /// How many rooms there are.
+    pub rooms_max: u64,
+    /// In a thousand changes by somebody: those of a room.
+    pub room_changes: u64,
+    /// Everybody begins with enough for many gifts.
+    pub are_rich: bool,
+    /// In a thousand things that clients do: some taps of one gift.
+    pub bursts: u64,
     /// Longest usual latencies, in microseconds.
     pub log_micros: u64,
     pub store_micros: u64,
@@ -156,6 +172,15 @@ impl Swarm {
             has_steady_clocks: rng.chance(500),
             admin_every_micros: *rng.pick(&[20_000, 200_000, 2_000_000]),
             history_reads: *rng.pick(&[0, 20, 150]),
+            rooms: RoomLimits {
+                rooms_max: rng.index(4) + 1,
+                combo_millis: *rng.pick(&[50, 300, 2_000]),
+                zone: BusinessZone { minutes_east: *rng.pick(&ZONES) },
+            },
+            rooms_max: rng.between(1, 5),
+            room_changes: *rng.pick(&[0, 200, 700]),
+            are_rich: rng.chance(600),
+            bursts: *rng.pick(&[0, 100, 400]),
             log_micros: *rng.pick(&[200, 3_000, 30_000]),
             store_micros: *rng.pick(&[200, 3_000, 50_000]),
             net_micros: *rng.pick(&[200, 3_000, 30_000]),
@@ -163,6 +188,10 @@ impl Swarm {
             chaos: chaos.into_iter().filter(|(_, weight)| *weight > 0).collect(),
             chaos_every_micros: *rng.pick(&[30_000, 200_000, 1_000_000]),
         }
+    }
+
+    pub fn all_rooms(&self) -> impl Iterator<Item = RoomId> + use<> {
+        (1..=self.rooms_max).map(RoomId)
     }
 
     pub fn wallet_limits(&self) -> WalletLimits {

@@ -5,6 +5,9 @@
 
 pub mod control;
 pub mod history;
+pub mod room;
+pub mod rooms;
+mod wallet;
 
 use std::collections::BTreeMap;
 
@@ -14,13 +17,14 @@ use largesse_engine::fold::Fold;
 use largesse_engine::ledger::LedgerShape;
 use largesse_engine::record::{LogEntry, RecordHeader};
 use largesse_engine::relay::RunningTotal;
+use largesse_engine::room::rooms::RoomLimits;
 use largesse_engine::store::{BalanceRow, Checkpoint, FlushBatch, ReceivedEntry};
-use largesse_engine::units::{Amount, AssetId, Epoch, Position, Seq, ShardId, Time, UserId};
-use largesse_engine::wallet::books::Books;
+use largesse_engine::units::{Amount, AssetId, Epoch, Position, RoomId, Seq, ShardId, ShardKind, Time, UserId};
+use largesse_engine::wallet::books::{Books, RoomsSent};
 use largesse_engine::wallet::event::{Direction, WalletEvent};
 
 pub type Held = BTreeMap<AssetId, u64>;
-type Sums = BTreeMap<AssetId, u128>;
+pub type Sums = BTreeMap<AssetId, u128>;
 
 pub struct Truth {
     shape: LedgerShape,
@@ -31,6 +35,7 @@ pub struct Truth {
     /// this time.
     pub finals: BTreeMap<(UserId, EventId), (Time, usize)>,
     pub control: control::ControlTruth,
+    pub rooms: rooms::RoomsTruth,
     /// All that anybody ever got, but for recharges.
     received: BTreeMap<UserId, Vec<ReceivedEntry>>,
 }
@@ -50,9 +55,13 @@ pub struct ShardTruth {
     received: Vec<(Seq, Sums)>,
     issued: Sums,
     burned: Sums,
+    /// By room shard: each gift that it was told of, and the record with it.
+    told: Vec<Vec<(Position, rooms::ToldGift)>>,
     books: Books,
     /// Encoded, after each event; the first before any.
     books_after: Vec<Vec<u8>>,
+    to_rooms: RoomsSent,
+    to_rooms_after: Vec<Vec<u8>>,
     /// Who wrote each event.
     epochs: Vec<Epoch>,
     /// Before each position.
@@ -68,21 +77,28 @@ pub struct Event {
 }
 
 impl Truth {
-    pub fn new(shape: LedgerShape) -> Truth {
+    pub fn new(shape: LedgerShape, limits: RoomLimits) -> Truth {
         let shards = shape.wallet_shards().map(|shard| ShardTruth::new(shard, shape)).collect();
         let (control, received) = Default::default();
-        Truth { shape, shards, deadlines: Vec::new(), finals: BTreeMap::new(), control, received }
+        let rooms = rooms::RoomsTruth::new(shape, limits);
+        Truth { shape, shards, deadlines: Vec::new(), finals: BTreeMap::new(), control, rooms, received }
     }
 
     pub fn shard(&self, shard: ShardId) -> &ShardTruth {
+        assert_eq!(shard.kind, ShardKind::Wallet, "the others have truths of their own");
         &self.shards[usize::from(shard.index)]
     }
 
     /// A record landed. Returns what became of it, for the trace.
     pub fn land(&mut self, shard: ShardId, entry: &LogEntry) -> String {
-        if shard == ShardId::CONTROL {
-            return self.control.land(entry);
+        match shard.kind {
+            ShardKind::Control => self.control.land(entry),
+            ShardKind::Wallet => self.land_wallets(shard, entry),
+            ShardKind::Room => self.rooms.land(shard, entry, &self.shards),
         }
+    }
+
+    fn land_wallets(&mut self, shard: ShardId, entry: &LogEntry) -> String {
         let place = usize::from(shard.index);
         let truth = &mut self.shards[place];
         assert_eq!(truth.folds.len() as u64, entry.position.get(), "positions are contiguous");
@@ -107,7 +123,7 @@ impl Truth {
             let (event, used): (WalletEvent, usize) =
                 codec::decode_front(rest).unwrap_or_else(|error| panic!("{shard} {}: {error}", entry.position));
             let seq = header.first.plus(place_in_record);
-            told += &format!(" {seq}={}", short(&event));
+            told += &format!(" {seq}={}", wallet::short(&event));
             self.shards[place].epochs.push(header.epoch);
             self.apply(place, seq, header.time, entry.position, event, rest[..used].to_vec());
             rest = &rest[used..];
@@ -129,7 +145,7 @@ impl Truth {
         for (user, entry) in history::entries_of(truth.shard, seq, at, &event) {
             self.received.entry(user).or_default().push(entry);
         }
-        truth.apply_money(seq, position, &event, shape);
+        truth.apply_money((seq, at), position, &event, shape);
         if let Some(key) = event.key() {
             let first = truth.receipts.insert(key, Event { seq, at, event: event.clone(), encoded });
             assert!(
@@ -143,6 +159,8 @@ impl Truth {
         }
         truth.books.apply(seq, &event, shape);
         truth.books_after.push(codec::encode(&truth.books));
+        truth.to_rooms.apply(seq, &event, shape);
+        truth.to_rooms_after.push(codec::encode(&truth.to_rooms));
         truth.next = seq.next();
         truth.check_conserved(seq);
     }
@@ -199,6 +217,9 @@ impl Truth {
 
     /// An acknowledgement rests on what is believed.
     pub fn check_acknowledged(&self, destination: ShardId, source: u16, watermark: Seq, received: &RunningTotal) {
+        if destination.kind == ShardKind::Room {
+            return self.rooms.check_acknowledged(destination, source, watermark, received);
+        }
         let (up_to, _) = &self.shard(destination).received[usize::from(source)];
         assert!(
             watermark <= *up_to,
@@ -211,11 +232,11 @@ impl Truth {
 
     /// The log may be cut only below what the store and every destination have.
     pub fn check_truncation(&self, shard: ShardId, position: Position, stored: Option<&Checkpoint>) {
-        if shard == ShardId::CONTROL {
-            return self.control.check_truncation(position, stored);
-        }
         let stored = stored.map_or(Position::START, |stored| stored.position);
         assert!(position <= stored, "{shard} was cut to {position}, and its checkpoint stands at {stored}");
+        if shard.kind != ShardKind::Wallet {
+            return;
+        }
         let source = self.shard(shard);
         for (destination, sent) in source.sent.iter().enumerate() {
             let (watermark, _) = self.shards[destination].received[usize::from(shard.index)];
@@ -226,12 +247,19 @@ impl Truth {
                  {watermark}: {lost:?} is lost if the owner dies"
             );
         }
+        for rooms in 0..usize::from(self.shape.room_shards()) {
+            let watermark = self.rooms.watermark(rooms, shard);
+            let lost = source.untold_before(rooms, position, watermark);
+            assert!(lost.is_none(), "I7 counted: {shard} was cut to {position}, room-{rooms} is not told of {lost:?}");
+        }
     }
 
     /// Every row that is written is what the log says.
     pub fn check_batch(&self, batch: &FlushBatch) {
-        if batch.shard == ShardId::CONTROL {
-            return self.control.check_checkpoint(&batch.checkpoint);
+        match batch.shard.kind {
+            ShardKind::Control => return self.control.check_checkpoint(&batch.checkpoint),
+            ShardKind::Room => return self.rooms.check_batch(batch),
+            ShardKind::Wallet => {}
         }
         let truth = self.shard(batch.shard);
         for BalanceRow { user, asset, amount, seq } in &batch.balances {
@@ -275,8 +303,13 @@ impl Truth {
         assert_eq!(truth.fold_before(at.position), at.fold, "I6 replay: fold of {} at {}", at.shard, at.position);
         let relay = truth.fold_before(at.relay_position);
         assert_eq!(relay, at.relay_fold, "I6 replay: relay fold of {} at {}", at.shard, at.relay_position);
-        let place = usize::try_from(at.fold.next.get() - 1).expect("events are few");
-        assert_eq!(truth.books_after[place], at.state, "I6 replay: books of {} before {}", at.shard, at.fold.next);
+        assert_eq!(
+            truth.state_before(at.fold.next),
+            at.state,
+            "I6 replay: books of {} before {}",
+            at.shard,
+            at.fold.next
+        );
     }
 
     /// I1 conserved, over all shards.
@@ -305,195 +338,28 @@ impl Truth {
         assert!(difference.values().all(|sum| *sum == 0), "I1 conserved: off by {difference:?}");
     }
 
+    /// What gifts debited in each room.
+    pub fn given(&self) -> BTreeMap<RoomId, Sums> {
+        let mut given: BTreeMap<RoomId, Sums> = BTreeMap::new();
+        for shard in &self.shards {
+            for rooms in 0..usize::from(self.shape.room_shards()) {
+                for gift in shard.told(rooms, Seq::NONE, shard.last()) {
+                    *given.entry(gift.like.room).or_default().entry(gift.like.asset).or_default() +=
+                        u128::from(gift.value);
+                }
+            }
+        }
+        given
+    }
+
     /// Whether everything that was sent has arrived.
     pub fn has_arrived(&self) -> bool {
         self.shards.iter().all(|source| {
             source.sent.iter().enumerate().all(|(destination, sent)| {
                 let watermark = self.shards[destination].received[usize::from(source.shard.index)].0;
                 sent.last().is_none_or(|(seq, _, _)| *seq <= watermark)
-            })
+            }) && (0..usize::from(self.shape.room_shards()))
+                .all(|rooms| source.last_told(rooms) <= self.rooms.watermark(rooms, source.shard))
         })
-    }
-}
-
-impl ShardTruth {
-    fn new(shard: ShardId, shape: LedgerShape) -> ShardTruth {
-        let shards = usize::from(shape.wallet_shards);
-        let books = Books::new(shape);
-        ShardTruth {
-            shard,
-            epoch: None,
-            next: Seq::FIRST,
-            time: Time::ZERO,
-            balances: BTreeMap::new(),
-            history: BTreeMap::new(),
-            receipts: BTreeMap::new(),
-            sent: vec![Vec::new(); shards],
-            received: vec![(Seq::NONE, Sums::new()); shards],
-            issued: Sums::new(),
-            burned: Sums::new(),
-            books_after: vec![codec::encode(&books)],
-            books,
-            epochs: Vec::new(),
-            folds: Vec::new(),
-        }
-    }
-
-    pub fn last(&self) -> Seq {
-        Seq(self.next.get() - 1)
-    }
-
-    pub fn epoch(&self) -> Option<Epoch> {
-        self.epoch
-    }
-
-    pub fn books_now(&self) -> &Books {
-        &self.books
-    }
-
-    fn fold_before(&self, position: Position) -> Fold {
-        let place = usize::try_from(position.get()).expect("positions are few");
-        self.folds.get(place).copied().unwrap_or(Fold { epoch: self.epoch, next: self.next })
-    }
-
-    pub fn held_at(&self, user: UserId, seq: Seq) -> Held {
-        let history = self.history.get(&user).map(Vec::as_slice).unwrap_or_default();
-        let upto = history.partition_point(|(changed, _)| *changed <= seq);
-        upto.checked_sub(1).map(|last| history[last].1.clone()).unwrap_or_default()
-    }
-
-    pub fn users(&self) -> impl Iterator<Item = UserId> + '_ {
-        self.history.keys().copied()
-    }
-
-    fn sent_up_to(&self, destination: usize, seq: Seq) -> Sums {
-        let sent = &self.sent[destination];
-        let upto = sent.partition_point(|(at, _, _)| *at <= seq);
-        upto.checked_sub(1).map(|last| sent[last].2.clone()).unwrap_or_default()
-    }
-
-    fn credit(&mut self, user: UserId, asset: AssetId, amount: Amount) {
-        *self.balances.entry((user, asset)).or_default() += amount.get();
-    }
-
-    fn debit(&mut self, user: UserId, asset: AssetId, amount: Amount, seq: Seq) {
-        let balance = self.balances.entry((user, asset)).or_default();
-        assert!(
-            *balance >= amount.get(),
-            "I2 no overdraft: user {user} had {balance} of {asset}, {seq} takes {amount}"
-        );
-        *balance -= amount.get();
-    }
-
-    fn send(&mut self, to: ShardId, seq: Seq, position: Position, asset: AssetId, amount: Amount) {
-        let sent = &mut self.sent[usize::from(to.index)];
-        let mut sums = sent.last().map(|(_, _, sums)| sums.clone()).unwrap_or_default();
-        *sums.entry(asset).or_default() += u128::from(amount.get());
-        match sent.last_mut() {
-            Some(last) if last.0 == seq => last.2 = sums,
-            Some(_) | None => sent.push((seq, position, sums)),
-        }
-    }
-
-    fn give(&mut self, user: UserId, asset: AssetId, amount: Amount, at: (Seq, Position), shape: LedgerShape) {
-        let home = shape.wallet_of(user);
-        if home == self.shard {
-            self.credit(user, asset, amount);
-        } else {
-            self.send(home, at.0, at.1, asset, amount);
-        }
-    }
-
-    fn apply_money(&mut self, seq: Seq, position: Position, event: &WalletEvent, shape: LedgerShape) {
-        match event {
-            WalletEvent::GiftSent(gift) => {
-                let pieces = u64::from(gift.said.count.get()) * gift.said.receivers.len() as u64;
-                let total = gift.unit_price.times(pieces).expect("totals fit");
-                self.debit(gift.said.sender, gift.asset, total, seq);
-                let mut given = 0;
-                for credit in &gift.credits {
-                    given += credit.amount.get();
-                    self.give(gift.payee(credit), gift.asset, credit.amount, (seq, position), shape);
-                }
-                assert_eq!(given, total.get(), "I1 conserved: a gift gives what it takes");
-                if let Some(points) = gift.points {
-                    self.credit(gift.said.sender, points.asset, points.amount);
-                    *self.issued.entry(points.asset).or_default() += u128::from(points.amount.get());
-                }
-            }
-            WalletEvent::Recharged(recharge) => {
-                let said = &recharge.said;
-                self.credit(said.user, said.asset, said.amount);
-                *self.issued.entry(said.asset).or_default() += u128::from(said.amount.get());
-            }
-            WalletEvent::Transferred(transfer) => {
-                let mut net: BTreeMap<AssetId, i128> = BTreeMap::new();
-                for (asset, amount) in &transfer.said.debits {
-                    self.debit(transfer.said.user, *asset, *amount, seq);
-                    *net.entry(*asset).or_default() -= i128::from(amount.get());
-                }
-                for credit in &transfer.said.credits {
-                    self.give(credit.user, credit.asset, credit.amount, (seq, position), shape);
-                    *net.entry(credit.asset).or_default() += i128::from(credit.amount.get());
-                }
-                for (asset, net) in net {
-                    let into = if net > 0 { &mut self.issued } else { &mut self.burned };
-                    *into.entry(asset).or_default() += net.unsigned_abs();
-                }
-            }
-            WalletEvent::CreditsApplied(applied) => {
-                applied.credits.iter().for_each(|credit| self.credit(credit.user, credit.asset, credit.amount));
-            }
-            WalletEvent::TransactionBound(_) => {}
-        }
-        self.note_history(seq, event);
-    }
-
-    /// Compares the balances in the event with those summed up here, and keeps them.
-    fn note_history(&mut self, seq: Seq, event: &WalletEvent) {
-        let mut stated: BTreeMap<(UserId, AssetId), Amount> = BTreeMap::new();
-        event.for_each_change(|change| {
-            assert!(matches!(change.direction, Direction::Debit | Direction::Credit));
-            stated.insert((change.user, change.asset), change.balance);
-        });
-        for ((user, asset), balance) in stated {
-            let summed = self.balances.get(&(user, asset)).copied().unwrap_or_default();
-            assert_eq!(
-                balance.get(),
-                summed,
-                "I6 replay: event {seq} of {} says another balance of user {user}, asset {asset}",
-                self.shard
-            );
-            let all = self.balances.range((user, AssetId(0))..=(user, AssetId(u16::MAX)));
-            let held: Held = all.map(|((_, asset), amount)| (*asset, *amount)).collect();
-            let history = self.history.entry(user).or_default();
-            if history.last().is_some_and(|(last, _)| *last == seq) {
-                history.pop();
-            }
-            history.push((seq, held));
-        }
-    }
-
-    fn check_conserved(&self, seq: Seq) {
-        for (asset, totals) in self.books.totals() {
-            assert!(totals.is_conserved(), "I1 conserved: {} asset {asset} at {seq}: {totals:?}", self.shard);
-        }
-    }
-}
-
-fn short(event: &WalletEvent) -> String {
-    let id = |event: &WalletEvent| {
-        event.key().map_or(String::new(), |(user, id)| format!("{user}:{}", &id.to_string()[24..]))
-    };
-    match event {
-        WalletEvent::GiftSent(gift) => format!("gift({} -{})", id(event), gift.total()),
-        WalletEvent::Recharged(recharge) => format!("recharge({} +{})", id(event), recharge.said.amount),
-        WalletEvent::Transferred(_) => format!("transfer({})", id(event)),
-        WalletEvent::CreditsApplied(applied) => {
-            let sources: Vec<String> =
-                applied.sources.iter().map(|source| format!("wallet-{}≤{}", source.source, source.up_to)).collect();
-            format!("credits({})", sources.join(" "))
-        }
-        WalletEvent::TransactionBound(_) => format!("bound({})", id(event)),
     }
 }

@@ -1,13 +1,16 @@
 //! The world: one queue of events, one clock, one source of chance. Everything that happens is one event of it.
 
 mod admin;
+mod chaos;
 mod drain;
+mod feed;
 mod history;
 mod logs;
+pub(crate) mod rooms;
 mod seats;
 mod talk;
 
-pub(crate) use admin::{GIFTS, ROOM};
+pub(crate) use admin::GIFTS;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,10 +25,13 @@ use largesse_engine::log::{AppendError, Fencing, LogError};
 use largesse_engine::record::{Claim, encode_claim};
 use largesse_engine::relay::{Acknowledged, RelayPart};
 use largesse_engine::resolve::ControlView;
+use largesse_engine::room::command::{RoomCommand, RoomOutcome};
+use largesse_engine::room::rooms::Rooms;
+use largesse_engine::room::rows::RoomRows;
 use largesse_engine::shard::recover::{READ_BYTES, RecoverError};
 use largesse_engine::shard::{Effect, Stop};
 use largesse_engine::store::StoreError;
-use largesse_engine::units::{CatalogVersion, Epoch, NodeId, Position, Seq, ShardId, ShardKind, Time};
+use largesse_engine::units::{CatalogVersion, Epoch, NodeId, Position, RoomId, RoomSeq, Seq, ShardId, ShardKind, Time};
 use largesse_engine::wallet::command::WalletCommand;
 use largesse_engine::wallet::outcome::WalletOutcome;
 use largesse_engine::wallet::rows::WalletRows;
@@ -79,6 +85,7 @@ pub struct World {
     view: Arc<ControlView>,
     pub(crate) changes: Vec<admin::Change>,
     pub(crate) readers: Vec<history::Reader>,
+    pub(crate) feeds: Vec<feed::FeedReader>,
 }
 
 #[derive(Debug)]
@@ -134,6 +141,18 @@ pub(crate) enum Event {
     },
     /// The next step of somebody who reads history.
     History(usize),
+    /// The next step of somebody who reads the feed of a room.
+    Feed(usize),
+    /// Rooms that a node waits for may be due.
+    RoomTimes(Life),
+    RoomArrive {
+        to: Life,
+        asked: Arc<rooms::Asked>,
+    },
+    RoomTold {
+        asked: Arc<rooms::Asked>,
+        outcome: Option<Box<RoomOutcome>>,
+    },
     Restart(usize),
     Poll,
 }
@@ -184,6 +203,12 @@ pub(crate) enum Batch {
         owner: u64,
         change: usize,
     },
+    Room {
+        owner: u64,
+        asked: Arc<rooms::Asked>,
+        /// The entry after the last one that the room had when it arrived, and its last event.
+        before: (RoomSeq, Seq),
+    },
 }
 
 impl World {
@@ -197,7 +222,7 @@ impl World {
             seed,
             rng,
             shape,
-            truth: Truth::new(shape),
+            truth: Truth::new(shape, swarm.rooms),
             disk: Disk::default(),
             nodes,
             operations: Vec::new(),
@@ -221,9 +246,11 @@ impl World {
             view,
             changes: Vec::new(),
             readers: Vec::new(),
+            feeds: Vec::new(),
             swarm,
         };
         world.begin_catalog();
+        world.begin_feeds();
         for shard in world.all_shards() {
             let node = world.rng.index(world.nodes.len());
             world.nodes[node].seats[place_of(shard)].wants = true;
@@ -297,7 +324,7 @@ impl World {
             Event::RelayAnswer { to, destination, key, answer } => self.relay_answer(to, destination, key, answer),
             Event::RelayDue { life, destination } => {
                 if self.is_alive(life) {
-                    self.nodes[life.node].relays[usize::from(destination.index)].is_timed = false;
+                    self.nodes[life.node].relay(destination).is_timed = false;
                     self.relay_go(life.node, destination);
                 }
             }
@@ -310,6 +337,10 @@ impl World {
             Event::Admin => self.administer(),
             Event::AdminArrive { life, change } => self.admin_arrive(life, change),
             Event::History(reader) => self.history_step(reader),
+            Event::Feed(reader) => self.feed_step(reader),
+            Event::RoomTimes(life) => self.room_times(life),
+            Event::RoomArrive { to, asked } => self.room_arrive(to, asked),
+            Event::RoomTold { asked, outcome } => self.room_told(&asked, outcome.map(|outcome| *outcome)),
             Event::Restart(node) => self.restart(node),
             Event::Poll => self.poll_later(),
         }
@@ -323,9 +354,9 @@ impl World {
         Life { node, number: self.nodes[node].life }
     }
 
-    /// The control shard and all wallet shards.
+    /// The control shard, all wallet shards and all room shards.
     pub(crate) fn all_shards(&self) -> impl Iterator<Item = ShardId> + use<> {
-        std::iter::once(ShardId::CONTROL).chain(self.shape.wallet_shards())
+        std::iter::once(ShardId::CONTROL).chain(self.shape.wallet_shards()).chain(self.shape.all_rooms())
     }
 
     fn number(&mut self) -> u64 {
@@ -390,95 +421,6 @@ impl World {
         Arc::new(SimStore { calls: self.calls.clone(), life })
     }
 
-    fn claim(&mut self, life: Life, shard: ShardId) {
-        if !self.is_alive(life) {
-            return;
-        }
-        self.nodes[life.node].seats[place_of(shard)].is_claim_due = false;
-        let seat = &self.nodes[life.node].seats[place_of(shard)];
-        if !seat.wants || seat.owner.number().is_some() || self.nodes[life.node].is_closing {
-            return;
-        }
-        let number = self.number();
-        let claim = Claim { node: NodeId(life.node as u64), nonce: self.rng.bytes() };
-        let (log, store) = (self.log(life, shard), self.store(life));
-        let fresh = match shard.kind {
-            ShardKind::Control => Fresh::Control(Box::default()),
-            ShardKind::Wallet | ShardKind::Room => {
-                Fresh::Wallets(Box::new(Wallets::new(shard, self.shape, self.swarm.wallet_limits())))
-            }
-        };
-        let owned = recovering(shard, fresh, self.swarm.shard, log, store, claim);
-        self.nodes[life.node].seats[place_of(shard)].owner = Owner::Recovering(number, owned);
-        self.trace.note(self.now, || format!("n{} claims {shard} as owner {number}", life.node));
-        self.dirty.insert((life.node, shard));
-    }
-
-    fn flush(&mut self, life: Life, shard: ShardId) {
-        if !self.is_alive(life) {
-            return;
-        }
-        let (log, store) = (self.log(life, shard), self.store(life));
-        let (calls, shape, limits) = (self.calls.clone(), self.shape, self.swarm.flush);
-        let every_micros = self.swarm.flush_every_micros;
-        let seat = &mut self.nodes[life.node].seats[place_of(shard)];
-        seat.is_flusher_due = false;
-        let (settled, progress, is_ending) =
-            (Arc::clone(&seat.settled), seat.progress.clone(), Arc::clone(&seat.is_ending));
-        seat.flusher = Some(match shard.kind {
-            ShardKind::Control => {
-                // It has little to move; looking for it as often as the others do would take most of the time.
-                let every_micros = every_micros * 8;
-                let rows = ControlRows::default();
-                Flushing { shard, rows, log, store, settled, limits, progress, calls, life, every_micros, is_ending }
-                    .start()
-            }
-            ShardKind::Wallet | ShardKind::Room => {
-                let rows = WalletRows::new(shard, shape);
-                Flushing { shard, rows, log, store, settled, limits, progress, calls, life, every_micros, is_ending }
-                    .start()
-            }
-        });
-        self.dirty.insert((life.node, shard));
-    }
-
-    fn restart(&mut self, node: usize) {
-        if !self.nodes[node].is_up {
-            self.nodes[node].is_up = true;
-            self.trace.note(self.now, || format!("n{node} starts"));
-            self.begin_life(node);
-        }
-    }
-
-    fn crash(&mut self, node: usize) {
-        self.trace.note(self.now, || format!("n{node} crashes"));
-        let life = self.life(node);
-        self.nodes[node].is_up = false;
-        self.nodes[node].asleep_until = 0;
-        let accumulators = self.swarm.accumulators;
-        let view = Arc::clone(&self.view);
-        self.nodes[node].forget(accumulators, view);
-        // What had left the node may still arrive; what had not is gone.
-        let on_the_way: Vec<u64> = self
-            .appends
-            .iter()
-            .filter(|(_, append)| append.life == life && append.landed.is_none())
-            .map(|(number, _)| *number)
-            .collect();
-        for number in on_the_way {
-            if self.rng.chance(500) {
-                self.appends.remove(&number);
-            }
-        }
-        let lost: Vec<CallId> =
-            self.requests.iter().filter(|(_, (of, _))| *of == life).map(|(call, _)| *call).collect();
-        for call in lost {
-            if self.rng.chance(500) {
-                self.requests.remove(&call);
-            }
-        }
-    }
-
     /// Advances whatever got an answer.
     pub(crate) fn poll_all(&mut self) {
         while let Some((node, shard)) = self.dirty.pop_first() {
@@ -515,145 +457,9 @@ impl World {
             self.seek(life.node, shard, 1_000);
             self.seek_flusher(life.node, shard, 1_000);
         }
+        self.room_times(life);
+        self.bring_settings(life.node);
     }
-
-    // ---- what goes wrong ----
-
-    fn chaos(&mut self) {
-        if self.is_healed {
-            return;
-        }
-        let every = self.swarm.chaos_every_micros;
-        let wait = self.rng.between(1, every * 2);
-        self.schedule(wait, Event::Chaos);
-        let sum: u64 = self.swarm.chaos.iter().map(|(_, weight)| weight).sum();
-        if sum == 0 {
-            return;
-        }
-        let mut place = self.rng.between(0, sum - 1);
-        let kind = self.swarm.chaos.iter().find(|(_, weight)| {
-            let is_it = place < *weight;
-            place = place.wrapping_sub(*weight);
-            is_it
-        });
-        let kind = kind.expect("the place lies within the sum").0;
-        let node = self.rng.index(self.nodes.len());
-        let shards: Vec<ShardId> = self.all_shards().collect();
-        let shard = *self.rng.pick(&shards);
-        self.trace.note(self.now, || format!("chaos: {kind:?} n{node} {shard}"));
-        self.wreak(kind, node, shard);
-    }
-
-    fn wreak(&mut self, kind: Chaos, node: usize, shard: ShardId) {
-        let place = place_of(shard);
-        match kind {
-            Chaos::Crash => {
-                if self.nodes[node].is_up {
-                    self.crash(node);
-                    let wait = self.rng.between(1_000, 2_000_000);
-                    self.schedule(wait, Event::Restart(node));
-                }
-            }
-            Chaos::Sleep => {
-                let long = self.rng.between(1_000, 5_000_000);
-                self.nodes[node].asleep_until = self.now + long;
-                self.schedule(long + 1, Event::Poll);
-            }
-            Chaos::Reassign | Chaos::SecondOwner => {
-                if kind == Chaos::Reassign {
-                    // The old owner is not told: it finds out by itself.
-                    self.nodes.iter_mut().for_each(|other| other.seats[place].wants = false);
-                }
-                self.nodes[node].seats[place].wants = true;
-                self.seek(node, shard, 1);
-            }
-            Chaos::KillOwner => {
-                if self.nodes[node].is_awake(self.now) && self.nodes[node].seats[place].owner.number().is_some() {
-                    self.end_owner(node, shard, "killed");
-                }
-            }
-            Chaos::KillFlusher => {
-                if self.nodes[node].seats[place].flusher.take().is_some() {
-                    self.seek_flusher(node, shard, PAUSE_FIRST);
-                }
-            }
-            Chaos::Skew => {
-                let skew = *self.rng.pick(&[-70_000, -2_000, -100, 0, 100, 2_000, 70_000]);
-                self.nodes[node].skew = skew;
-                self.skew_most = self.skew_most.max(skew);
-            }
-            Chaos::Leap => self.leap += *self.rng.pick(&[1_000, 20_000, 61_000, 90_000]),
-            Chaos::Stop => self.stop_in_order(node),
-            Chaos::HandOver => self.hand_over(node, shard),
-            Chaos::LogOutage => self.log_down_until = self.now + self.rng.between(1_000, 500_000),
-            Chaos::StoreOutage => self.store_down_until = self.now + self.rng.between(1_000, 2_000_000),
-        }
-    }
-
-    /// From now on nothing goes wrong any more.
-    pub fn heal(&mut self) {
-        self.trace.note(self.now, || "everything heals".into());
-        self.is_healed = true;
-        (self.log_down_until, self.store_down_until) = (0, 0);
-        // Clocks are right again, and past what the wrong ones showed.
-        self.leap += self.skew_most.unsigned_abs() + 1;
-        for node in 0..self.nodes.len() {
-            if self.nodes[node].is_closing {
-                self.crash(node);
-            }
-            self.nodes[node].skew = 0;
-            self.nodes[node].asleep_until = self.nodes[node].asleep_until.min(self.now);
-            self.restart(node);
-        }
-        for shard in self.all_shards() {
-            let place = place_of(shard);
-            let mut wanting: Vec<usize> = Vec::new();
-            for (node, of) in self.nodes.iter().enumerate() {
-                if of.seats[place].wants {
-                    wanting.push(node);
-                }
-            }
-            // One of those who want it keeps it.
-            let keeper = *self.rng.pick(&wanting);
-            for (node, of) in self.nodes.iter_mut().enumerate() {
-                of.seats[place].wants = node == keeper;
-                if node != keeper {
-                    // By now everybody agrees on who owns what.
-                    of.seats[place].owner = Owner::None;
-                }
-            }
-            self.seek(keeper, shard, 1);
-        }
-        self.poll_later();
-        self.poll_all();
-    }
-}
-
-fn failed(request: &Request, error: StoreError) -> Answer {
-    match request {
-        Request::LoadWallets(..) => Answer::Wallets(Err(error)),
-        Request::LoadReceipts(..) => Answer::Receipts(Err(error)),
-        Request::Checkpoint(_) => Answer::Checkpoint(Err(error)),
-        Request::Write(_) => Answer::Written(Err(error)),
-        Request::Claim(..) | Request::Read(..) | Request::Truncate(..) | Request::Sleep(..) => {
-            unreachable!("only the store fails like this")
-        }
-    }
-}
-
-fn told_of(batch: &[Sent]) -> String {
-    let one = |sent: &Sent| match &*sent.command {
-        WalletCommand::SendGift(gift) => {
-            format!("gift {} of {} until {}", gift.said.id, gift.said.sender, gift.deadline)
-        }
-        WalletCommand::Recharge(recharge) => format!("recharge of {} until {}", recharge.said.user, recharge.deadline),
-        WalletCommand::Transfer(transfer) => format!("transfer {} of {}", transfer.said.id, transfer.said.user),
-        WalletCommand::ApplyCredits(_) => "credits".into(),
-        WalletCommand::Read { user, after, .. } => format!("read {user} after {after:?}"),
-        WalletCommand::FindReceipt { user, id } => format!("find {id} of {user}"),
-        WalletCommand::BindTransaction(bind) => format!("bind {}", bind.said.id()),
-    };
-    batch.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 impl Event {
@@ -666,7 +472,10 @@ impl Event {
             | Event::Claim { life, .. }
             | Event::Flush { life, .. }
             | Event::AdminArrive { life, .. }
+            | Event::RoomTimes(life)
+            | Event::RoomArrive { to: life, .. }
             | Event::Follow(life) => Some(life.node),
+            Event::RoomTold { asked, .. } => asked.node(),
             Event::RelayArrive { to, .. } => Some(*to),
             Event::RelayAnswer { to, .. } => Some(to.node),
             Event::Execute(_)
@@ -677,6 +486,7 @@ impl Event {
             | Event::Client
             | Event::Admin
             | Event::History(_)
+            | Event::Feed(_)
             | Event::Chaos
             | Event::Restart(_)
             | Event::Poll => None,

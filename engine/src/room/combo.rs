@@ -75,8 +75,10 @@ impl Combos {
     }
 
     pub fn set(&mut self, key: ComboKey, combo: Combo) {
-        if self.queue.back() != Some(&(combo.now.expires, combo.now.id)) {
-            self.queue.push_back((combo.now.expires, combo.now.id));
+        let place = (combo.now.expires, combo.now.id);
+        // One that was gone on with in the same millisecond has this place already; with two it would end twice.
+        if !is_current(&self.by_id, &self.by_key, place) {
+            self.queue.push_back(place);
         }
         self.by_id.insert(combo.now.id, key.clone());
         self.by_key.insert(key, combo);
@@ -125,4 +127,26 @@ type ByKey = HashMap<ComboKey, Combo, foldhash::fast::FixedState>;
 
 fn is_current(by_id: &ById, by_key: &ByKey, (expires, id): (Time, RoomSeq)) -> bool {
     by_id.get(&id).and_then(|key| by_key.get(key)).is_some_and(|combo| combo.now.expires == expires)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn streak(sender: u64, id: u64, count: u64) -> (ComboKey, Combo) {
+        let receivers = [UserId(9)].into_iter().collect();
+        let key = ComboKey { sender: UserId(sender), gift: GiftId(1), asset: AssetId(1), receivers };
+        let now = ComboNow { id: RoomSeq(id), count, value: count, expires: Time(50) };
+        (key, Combo { now, client: None })
+    }
+
+    #[test]
+    fn of_two_streaks_that_take_turns_within_a_millisecond_each_ends_once() {
+        let mut combos = Combos::default();
+        for (key, combo) in [streak(1, 1, 1), streak(2, 2, 1), streak(1, 1, 2)] {
+            combos.set(key, combo);
+        }
+        let order: Vec<_> = combos.in_order().map(|(key, combo)| (key.sender.get(), combo.now.count)).collect();
+        assert_eq!(order, [(1, 2), (2, 1)]);
+    }
 }

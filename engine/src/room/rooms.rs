@@ -105,6 +105,16 @@ impl Rooms {
         self.rooms.len()
     }
 
+    /// The last event that the log has for sure.
+    pub fn certain(&self) -> Seq {
+        self.durable
+    }
+
+    /// A room that is wholly in memory, not only what a replay brought.
+    pub fn whole(&self, room: RoomId) -> Option<&RoomState> {
+        self.state(room).filter(|room| room.is_whole)
+    }
+
     /// Seq of the last event, durable or not.
     pub fn last(&self) -> Seq {
         self.last

@@ -1,14 +1,17 @@
 //! What is true of the control shard, and whether gifts were sold at what its catalogs say.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use largesse_engine::catalog::{Catalog, CatalogDraft};
 use largesse_engine::codec;
-use largesse_engine::control::{CatalogSet, ControlEvent};
+use largesse_engine::control::rooms::RoomInForce;
+use largesse_engine::control::{CatalogSet, ControlEvent, ControlState, Shown};
 use largesse_engine::fold::Fold;
 use largesse_engine::record::{LogEntry, RecordHeader};
+use largesse_engine::room::settings::Room;
 use largesse_engine::store::Checkpoint;
-use largesse_engine::units::{CatalogVersion, Epoch, Position, Seq, ShardId, Time};
+use largesse_engine::units::{CatalogVersion, Epoch, Position, RoomId, Seq, Time};
 use largesse_engine::wallet::event::{GiftSent, Payee};
 
 use crate::clients::PLATFORM;
@@ -16,13 +19,21 @@ use crate::clients::PLATFORM;
 #[derive(Default)]
 pub struct ControlTruth {
     pub epoch: Option<Epoch>,
-    /// Of the next event, less one: each event sets a catalog.
+    /// By version, from 1.
     pub catalogs: Vec<Arc<Catalog>>,
     time: Time,
-    /// The state that a checkpoint has after each event; the first before any.
-    states: Vec<Vec<u8>>,
+    /// What is in force after each event.
+    states: Vec<InForce>,
     /// Before each position.
     folds: Vec<Fold>,
+}
+
+#[derive(Clone, Default)]
+struct InForce {
+    catalog: Option<Arc<Catalog>>,
+    set: Option<CatalogSet>,
+    /// With the event that set each.
+    rooms: Arc<BTreeMap<RoomId, Room>>,
 }
 
 /// The event that sets a catalog, as the control shard writes it.
@@ -34,7 +45,7 @@ pub fn event_of(draft: &CatalogDraft, version: u32) -> ControlEvent {
 
 impl ControlTruth {
     pub fn next(&self) -> Seq {
-        Seq(self.catalogs.len() as u64 + 1)
+        Seq(self.states.len() as u64 + 1)
     }
 
     pub fn land(&mut self, entry: &LogEntry) -> String {
@@ -56,19 +67,50 @@ impl ControlTruth {
         let mut rest = &entry.events[..];
         for _ in 0..header.count {
             let (event, used) = codec::decode_front(rest).expect("the engine encoded it");
-            let ControlEvent::CatalogSet(set) = event else { panic!("nobody asked for a key") };
             rest = &rest[used..];
-            assert_eq!(u64::from(set.version.get()), self.next().get(), "catalogs are numbered without gaps");
-            let draft = serde_json::from_slice(&set.draft).expect("a draft is plain data");
-            let catalog = Catalog::checked(draft, set.version).expect("no catalog is set that is wrong");
-            if self.states.is_empty() {
-                self.states.push(codec::encode(&None::<CatalogSet>));
-            }
-            self.states.push(codec::encode(&Some(set)));
-            self.catalogs.push(Arc::new(catalog));
+            self.apply(event);
         }
         assert!(rest.is_empty(), "a record holds the events it says");
-        format!("believed, epoch {} at {}: up to catalog {}", header.epoch, header.time, self.catalogs.len())
+        format!("believed, epoch {} at {}: up to event {}", header.epoch, header.time, self.states.len())
+    }
+
+    fn apply(&mut self, event: ControlEvent) {
+        let mut state = self.states.last().cloned().unwrap_or_default();
+        match event {
+            ControlEvent::CatalogSet(set) => {
+                let next = self.catalogs.len() as u64 + 1;
+                assert_eq!(u64::from(set.version.get()), next, "catalogs are numbered without gaps");
+                let draft = serde_json::from_slice(&set.draft).expect("a draft is plain data");
+                let catalog = Catalog::checked(draft, set.version).expect("no catalog is set that is wrong");
+                let catalog = Arc::new(catalog);
+                self.catalogs.push(Arc::clone(&catalog));
+                (state.catalog, state.set) = (Some(catalog), Some(set));
+            }
+            ControlEvent::RoomSet(set) => {
+                let room: Room = serde_json::from_slice(&set.room).expect("a room is plain data");
+                let room = Room { version: self.next(), ..room };
+                assert_eq!(room.check(), Ok(()), "no room is set that is wrong");
+                Arc::make_mut(&mut state.rooms).insert(room.id, room);
+            }
+            ControlEvent::KeyCreated(_) | ControlEvent::KeyRevoked(_) => panic!("nobody asked for a key"),
+        }
+        self.states.push(state);
+    }
+
+    fn state(&self, after: Seq) -> Option<&InForce> {
+        self.states.get(usize::try_from(after.get().checked_sub(1)?).expect("events are few"))
+    }
+
+    /// The settings of a room that was set at run time.
+    pub fn room(&self, room: RoomId) -> Option<&Room> {
+        self.states.last()?.rooms.get(&room)
+    }
+
+    /// What everybody is to follow.
+    pub fn newest(&self) -> Shown {
+        let state = self.states.last().expect("a ledger begins with a catalog");
+        let catalog = Arc::clone(state.catalog.as_ref().expect("a ledger begins with a catalog"));
+        Shown { seq: Seq(self.states.len() as u64), catalog, keys: Arc::default(), rooms: Arc::clone(&state.rooms) }
     }
 
     fn catalog(&self, version: CatalogVersion) -> Option<&Arc<Catalog>> {
@@ -76,14 +118,20 @@ impl ControlTruth {
         self.catalogs.get(place)
     }
 
-    /// A catalog that a node sells by is in the log.
-    pub fn check_shown(&self, catalog: &Arc<Catalog>) {
-        let (version, known) = (catalog.version(), self.catalog(catalog.version()));
-        assert_eq!(
-            known,
-            Some(catalog),
-            "I4 durable answers: a node sells by catalog {version}, which is not believed"
-        );
+    /// What a node follows is in the log.
+    pub fn check_shown(&self, shown: &Shown) {
+        let known = self.state(shown.seq);
+        let is_so =
+            known.is_some_and(|known| known.catalog.as_ref() == Some(&shown.catalog) && known.rooms == shown.rooms);
+        let (version, seq) = (shown.catalog.version(), shown.seq);
+        assert!(is_so, "I4 durable answers: a node sells by catalog {version} of event {seq}, which is not believed");
+    }
+
+    /// Whoever asked for a room's settings and was told an event finds them there, or already in force by then.
+    pub fn check_room_set(&self, seq: Seq, wanted: &Room) {
+        let known = self.state(seq).and_then(|state| state.rooms.get(&wanted.id));
+        let known = known.map(|known| Room { version: wanted.version, ..known.clone() });
+        assert_eq!(known.as_ref(), Some(wanted), "I4 durable answers: room {} was said to be set by {seq}", wanted.id);
     }
 
     /// Whoever asked for a catalog and was told a version finds it there.
@@ -94,7 +142,7 @@ impl ControlTruth {
 
     /// The owner's state behind event `last` is that of whoever folds the whole log.
     pub fn check_state(&self, last: Seq, catalog: &Arc<Catalog>) {
-        let known = last.get().checked_sub(1).and_then(|place| self.catalogs.get(usize::try_from(place).ok()?));
+        let known = self.state(last).and_then(|state| state.catalog.as_ref());
         assert!(last == Seq::NONE || known == Some(catalog), "I6 replay: the control shard has another catalog {last}");
     }
 
@@ -131,13 +179,18 @@ impl ControlTruth {
     pub fn check_checkpoint(&self, at: &Checkpoint) {
         let fold = self.fold_before(at.position);
         assert_eq!(fold, at.fold, "I6 replay: fold of {} at {}", at.shard, at.position);
-        let place = usize::try_from(at.fold.next.get() - 1).expect("events are few");
-        assert_eq!(self.states[place], at.state, "I6 replay: state of {} before {}", at.shard, at.fold.next);
-    }
-
-    pub fn check_truncation(&self, position: Position, stored: Option<&Checkpoint>) {
-        let stored = stored.map_or(Position::START, |stored| stored.position);
-        assert!(position <= stored, "{} was cut to {position}, its checkpoint is at {stored}", ShardId::CONTROL);
+        let state = self.state(Seq(at.fold.next.get() - 1)).cloned().unwrap_or_default();
+        let rooms = state.rooms.values().map(|room| RoomInForce {
+            room: serde_json::to_vec(room).expect("settings are plain data"),
+            seq: room.version,
+        });
+        let rooms: Vec<RoomInForce> = rooms.collect();
+        let state = match state.set {
+            catalog if !rooms.is_empty() => ControlState::WithRooms { catalog, keys: Vec::new(), rooms },
+            Some(catalog) => ControlState::Catalog(catalog),
+            None => ControlState::Empty,
+        };
+        assert_eq!(codec::encode(&state), at.state, "I6 replay: state of {} before {}", at.shard, at.fold.next);
     }
 
     fn fold_before(&self, position: Position) -> Fold {

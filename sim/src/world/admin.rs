@@ -1,9 +1,10 @@
-//! The control shard: somebody changes the catalog all the time, nodes follow, and gifts are sold at what they know.
+//! The control shard: somebody changes the catalog and the rooms all the time, nodes follow, and gifts are sold at what
+//! they know.
 
 use largesse_engine::catalog::{Asset, Catalog, CatalogDraft, Gift, PointsRule, Rules, SendRule, Share, Tier};
-use largesse_engine::control::{ControlCommand, ControlOutcome};
+use largesse_engine::control::{ControlCommand, ControlOutcome, Shown};
 use largesse_engine::record::{EventsHeader, encode_events};
-use largesse_engine::room::settings::Room;
+use largesse_engine::room::settings::{PluginSettings, Room, RoomRefusal};
 use largesse_engine::units::{Amount, AssetId, GiftId, RoomId, UserId};
 
 use super::*;
@@ -12,18 +13,21 @@ use crate::truth::control::event_of;
 
 /// Gifts that a catalog may have; some of them are not sold at times.
 pub(crate) const GIFTS: u32 = 12;
-pub(crate) const ROOM: RoomId = RoomId(1);
 
-/// A catalog that somebody wants to be in force.
-#[derive(Debug)]
-pub(crate) struct Change {
-    draft: CatalogDraft,
+/// What somebody wants to be in force.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    Catalog(Box<CatalogDraft>),
+    Room(Box<Room>),
 }
 
-/// Everybody is a host in the one room there is, and nothing is sold yet.
+fn room(swarm: &Swarm, id: RoomId) -> Room {
+    Room::new(id, (1..=swarm.users).map(UserId).collect())
+}
+
+/// Everybody is a host in all of the rooms, which are open, and nothing is sold yet.
 pub(super) fn empty_view(swarm: &Swarm) -> Arc<ControlView> {
-    let hosts = (1..=swarm.users).map(UserId).collect();
-    let rooms = [(ROOM, Room { id: ROOM, hosts, is_closed: false })].into_iter().collect();
+    let rooms = swarm.all_rooms().map(|id| (id, room(swarm, id))).collect();
     let catalog = Arc::new(Catalog::empty());
     Arc::new(ControlView { catalog, rooms: Arc::new(rooms), keys: Arc::default(), seq: Seq::NONE })
 }
@@ -36,10 +40,10 @@ fn draw_gift(rng: &mut Rng, gift_id: u32) -> Gift {
         price: Amount::new(rng.between(1, 40)).expect("prices here are small"),
         asset: if rng.chance(800) { "coin".into() } else { "diamond".into() },
         category: "classic".into(),
-        tier: Tier::Small,
+        tier: *rng.pick(&[Tier::Small, Tier::Medium, Tier::Large, Tier::Grand]),
         icon_url: "/icons/rose.svg".into(),
-        effects_url: None,
-        send_rule: SendRule::Combo,
+        effects_url: rng.chance(700).then(|| "/effects/rose.json".into()),
+        send_rule: if rng.chance(850) { SendRule::Combo } else { SendRule::Single },
         created_at: "2026-01-01T00:00:00Z".into(),
         updated_at: "2026-01-01T00:00:00Z".into(),
     }
@@ -81,24 +85,66 @@ impl World {
         if !self.is_alive(life) || self.swarm.fencing == Fencing::ByLog {
             return;
         }
-        let newest = Arc::clone(self.truth.control.catalogs.last().expect("a ledger begins with a catalog"));
+        let newest = self.truth.control.newest();
         self.show(life.node, &newest);
         let wait = self.rng.between(1_000, 300_000);
         self.schedule(wait, Event::Follow(life));
     }
 
     /// News for the view of a node.
-    pub(super) fn show(&mut self, node: usize, catalog: &Arc<Catalog>) {
-        self.truth.control.check_shown(catalog);
+    pub(super) fn show(&mut self, node: usize, shown: &Shown) {
+        self.truth.control.check_shown(shown);
         let view = &mut self.nodes[node].view;
         if self.swarm.fencing == Fencing::ByLog {
-            assert!(view.catalog.version() <= catalog.version(), "the catalog of the only node there is went back");
-        } else if view.catalog.version() > catalog.version() {
+            assert!(view.seq <= shown.seq, "what the only node there is knows of the control shard went back");
+        } else if view.seq > shown.seq {
             return; // It has read further in the log than this owner knows.
         }
-        *view = Arc::new(ControlView { catalog: Arc::clone(catalog), ..ControlView::clone(view) });
-        let version = catalog.version();
-        self.trace.note(self.now, || format!("n{node} sells by catalog {version}"));
+        // Rooms that were never set stay as they were in the configuration.
+        let mut rooms = std::collections::HashMap::clone(&view.rooms);
+        rooms.extend(shown.rooms.values().map(|room| (room.id, room.clone())));
+        let (catalog, keys) = (Arc::clone(&shown.catalog), Arc::clone(&shown.keys));
+        *view = Arc::new(ControlView { catalog, rooms: Arc::new(rooms), keys, seq: shown.seq });
+        let version = shown.catalog.version();
+        self.trace.note(self.now, || format!("n{node} sells by catalog {version}, knows event {}", shown.seq));
+        self.bring_settings(node);
+    }
+
+    fn draw_catalog(&mut self) -> Change {
+        let mut draft = draw_draft(&mut self.rng);
+        let before = |change: &Change| match change {
+            Change::Catalog(draft) => Some(CatalogDraft::clone(draft)),
+            Change::Room(_) => None,
+        };
+        match self.rng.between(0, 9) {
+            // What is in force, what was wanted before, and what is wrong.
+            0 => draft = self.truth.control.catalogs.last().expect("there is one").draft().clone(),
+            1 if !self.changes.is_empty() => draft = before(self.rng.pick(&self.changes)).unwrap_or(draft),
+            2 => draft.gifts.iter_mut().for_each(|gift| gift.price = Amount::ZERO),
+            _ => {}
+        }
+        Change::Catalog(Box::new(draft))
+    }
+
+    /// A room is closed or opened, or gets other plug-ins; now and then nothing changes, or it is refused.
+    fn draw_room(&mut self) -> Change {
+        let id = RoomId(self.rng.between(1, self.swarm.rooms_max));
+        let known = self.truth.control.room(id).cloned();
+        let mut wanted = known.unwrap_or_else(|| room(&self.swarm, id));
+        match self.rng.between(0, 9) {
+            0 => {}
+            1 => wanted.hosts.clear(),
+            2..=8 if wanted.is_closed => wanted.is_closed = false,
+            2..=5 => wanted.is_closed = true,
+            _ => {
+                let (asset, until) = (COIN, self.true_time().plus_millis(self.rng.between(0, 3_000)));
+                let goal =
+                    PluginSettings::Goal { asset, target: Amount::new(self.rng.between(1, 200)).expect("small") };
+                let pk = PluginSettings::Pk { hosts: [UserId(1), UserId(2)], asset, until: Some(until) };
+                wanted.plugins = [goal, pk].into_iter().filter(|_| self.rng.chance(600)).collect();
+            }
+        }
+        Change::Room(Box::new(wanted))
     }
 
     pub(super) fn administer(&mut self) {
@@ -108,16 +154,9 @@ impl World {
         let every = self.swarm.admin_every_micros;
         let wait = self.rng.between(1, every * 2);
         self.schedule(wait, Event::Admin);
-        let mut draft = draw_draft(&mut self.rng);
-        match self.rng.between(0, 9) {
-            // What is in force, what was wanted before, and what is wrong.
-            0 => draft = self.truth.control.catalogs.last().expect("there is one").draft().clone(),
-            1 if !self.changes.is_empty() => draft = self.rng.pick(&self.changes).draft.clone(),
-            2 => draft.gifts.iter_mut().for_each(|gift| gift.price = Amount::ZERO),
-            _ => {}
-        }
+        let wanted = if self.rng.chance(self.swarm.room_changes) { self.draw_room() } else { self.draw_catalog() };
         let change = self.changes.len();
-        self.changes.push(Change { draft });
+        self.changes.push(wanted);
         let Some(node) = self.route(ShardId::CONTROL) else { return };
         let faults = self.faults();
         let copies = u64::from(!self.rng.chance(faults.net_lost)) + u64::from(self.rng.chance(faults.net_repeated));
@@ -132,14 +171,17 @@ impl World {
             return;
         }
         let key = self.number();
-        let draft = Box::new(self.changes[change].draft.clone());
+        let (by, reason) = ("simulation".into(), String::new());
+        let command = match self.changes[change].clone() {
+            Change::Catalog(draft) => ControlCommand::ApplyCatalog { draft, by, reason },
+            Change::Room(room) => ControlCommand::SetRoom { room, by, reason },
+        };
         let seat = &mut self.nodes[life.node].seats[place_of(ShardId::CONTROL)];
         let is_draining = seat.is_draining;
         let Some(serving) = seat.owner.serving().filter(|_| !is_draining) else { return };
         let owner = serving.number;
         let Some(control) = serving.shard.control() else { return };
-        let (by, reason) = ("simulation".into(), String::new());
-        control.submit(key, vec![ControlCommand::ApplyCatalog { draft, by, reason }]);
+        control.submit(key, vec![command]);
         self.batches.insert(key, Batch::Admin { owner, change });
         self.trace.note(self.now, || format!("n{} control takes change {change} as batch {key}", life.node));
         self.pump(life.node, ShardId::CONTROL);
@@ -149,18 +191,24 @@ impl World {
         let Some(Batch::Admin { change, .. }) = self.batches.remove(&key) else {
             panic!("a batch is answered once, and by the shard that took it")
         };
-        let draft = &self.changes[change].draft;
+        let wanted = &self.changes[change];
         assert_eq!(outcomes.len(), 1, "one outcome for one command");
         for outcome in outcomes {
             self.trace.note(self.now, || format!("n{node} control answers batch {key}: {outcome:?}"));
-            match outcome {
-                ControlOutcome::Catalog(version) => self.truth.control.check_in_force(version, draft),
-                ControlOutcome::Invalid(error) => {
-                    let checked = Catalog::checked(draft.clone(), CatalogVersion(1));
+            match (outcome, wanted) {
+                (ControlOutcome::Catalog(version), Change::Catalog(draft)) => {
+                    self.truth.control.check_in_force(version, draft);
+                }
+                (ControlOutcome::Invalid(error), Change::Catalog(draft)) => {
+                    let checked = Catalog::checked(CatalogDraft::clone(draft), CatalogVersion(1));
                     assert_eq!(checked.err(), Some(error), "what is wrong with change {change}");
                 }
-                ControlOutcome::Keys(_) | ControlOutcome::KeyRefused(_) => panic!("nobody asked for a key"),
-                ControlOutcome::Overloaded => {}
+                (ControlOutcome::Room(seq), Change::Room(room)) => self.truth.control.check_room_set(seq, room),
+                (ControlOutcome::RoomRefused(refusal), Change::Room(room)) => {
+                    assert_eq!((refusal, room.hosts.len()), (RoomRefusal::Hosts, 0), "what is wrong with {change}");
+                }
+                (ControlOutcome::Overloaded, _) => {}
+                (outcome, wanted) => panic!("{wanted:?} was answered by {outcome:?}"),
             }
         }
     }

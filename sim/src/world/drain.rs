@@ -40,7 +40,7 @@ impl World {
         let Some(serving) = seat.owner.serving().filter(|serving| serving.shard.is_idle()) else { return };
         let (number, epoch, next) = (serving.number, serving.shard.epoch(), serving.shard.last().next());
         let is_of_it = |batch: &&Batch| match batch {
-            Batch::Clients { owner, .. } | Batch::Admin { owner, .. } => *owner == number,
+            Batch::Clients { owner, .. } | Batch::Admin { owner, .. } | Batch::Room { owner, .. } => *owner == number,
             Batch::Relay { .. } => false,
         };
         let left = self.batches.values().filter(is_of_it).count();
@@ -86,7 +86,8 @@ impl World {
         if let Some(Drained { epoch, next }) = self.nodes[node].seats[place_of(shard)].drained {
             let (now, is_next) = match shard.kind {
                 ShardKind::Control => (self.truth.control.epoch, self.truth.control.next()),
-                ShardKind::Wallet | ShardKind::Room => (self.truth.shard(shard).epoch(), self.truth.shard(shard).next),
+                ShardKind::Wallet => (self.truth.shard(shard).epoch(), self.truth.shard(shard).next),
+                ShardKind::Room => (self.truth.rooms.shard(shard).epoch, self.truth.rooms.shard(shard).next),
             };
             assert!(is_next >= next, "n{node} {shard} had drained to before {next}, the log ends before {is_next}");
             let stored = self.disk.checkpoint(shard).map_or(Seq::FIRST, |stored| stored.fold.next);

@@ -113,9 +113,11 @@ impl World {
             let mut wait = match &request {
                 Request::Sleep(_, micros) => *micros,
                 Request::Claim(..) | Request::Read(..) | Request::Truncate(..) => self.latency(log),
-                Request::LoadWallets(..) | Request::LoadReceipts(..) | Request::Write(_) | Request::Checkpoint(_) => {
-                    self.latency(store)
-                }
+                Request::LoadWallets(..)
+                | Request::LoadReceipts(..)
+                | Request::LoadRoom(..)
+                | Request::Write(_)
+                | Request::Checkpoint(_) => self.latency(store),
             };
             let is_store =
                 !matches!(request, Request::Sleep(..) | Request::Claim(..) | Request::Read(..) | Request::Truncate(..));
@@ -160,7 +162,11 @@ impl World {
                     self.disk.execute(request)
                 }
             }
-            Request::LoadWallets(..) | Request::LoadReceipts(..) | Request::Checkpoint(_) | Request::Write(_) => {
+            Request::LoadWallets(..)
+            | Request::LoadReceipts(..)
+            | Request::LoadRoom(..)
+            | Request::Checkpoint(_)
+            | Request::Write(_) => {
                 answer_after = self.latency(self.swarm.store_micros);
                 let is_write = matches!(request, Request::Write(_));
                 if store_down || self.rng.chance(faults.store_failed) {
@@ -233,6 +239,17 @@ impl World {
         let wait = self.rng.between(1, 3_000_000);
         self.schedule(wait, Event::Land(append));
     }
+}
 
-    // ---- commands ----
+fn failed(request: &Request, error: StoreError) -> Answer {
+    match request {
+        Request::LoadWallets(..) => Answer::Wallets(Err(error)),
+        Request::LoadReceipts(..) => Answer::Receipts(Err(error)),
+        Request::LoadRoom(..) => Answer::Room(Err(error)),
+        Request::Checkpoint(_) => Answer::Checkpoint(Err(error)),
+        Request::Write(_) => Answer::Written(Err(error)),
+        Request::Claim(..) | Request::Read(..) | Request::Truncate(..) | Request::Sleep(..) => {
+            unreachable!("only the store fails like this")
+        }
+    }
 }

@@ -1,12 +1,72 @@
 //! Owners and flushers of one node: their recovery, their work, and what they ask to be done.
 
+use futures::future::BoxFuture;
 use largesse_engine::control::{ControlMachine, ControlOutcome, Shown};
 use largesse_engine::node::actor::{Fetching, Hosted};
+use largesse_engine::room::command::RoomOutcome;
+use largesse_engine::room::rooms::RoomOutput;
 use largesse_engine::wallet::outbox::Outgoing;
 
 use super::*;
 
 impl World {
+    pub(super) fn claim(&mut self, life: Life, shard: ShardId) {
+        if !self.is_alive(life) {
+            return;
+        }
+        self.nodes[life.node].seats[place_of(shard)].is_claim_due = false;
+        let seat = &self.nodes[life.node].seats[place_of(shard)];
+        if !seat.wants || seat.owner.number().is_some() || self.nodes[life.node].is_closing {
+            return;
+        }
+        let number = self.number();
+        let claim = Claim { node: NodeId(life.node as u64), nonce: self.rng.bytes() };
+        let (log, store) = (self.log(life, shard), self.store(life));
+        let fresh = match shard.kind {
+            ShardKind::Control => Fresh::Control(Box::default()),
+            ShardKind::Wallet => Fresh::Wallets(Box::new(Wallets::new(shard, self.shape, self.swarm.wallet_limits()))),
+            ShardKind::Room => Fresh::Rooms(Box::new(Rooms::new(shard, self.shape, self.swarm.rooms))),
+        };
+        let owned = recovering(shard, fresh, self.swarm.shard, log, store, claim);
+        self.nodes[life.node].seats[place_of(shard)].owner = Owner::Recovering(number, owned);
+        self.trace.note(self.now, || format!("n{} claims {shard} as owner {number}", life.node));
+        self.dirty.insert((life.node, shard));
+    }
+
+    pub(super) fn flush(&mut self, life: Life, shard: ShardId) {
+        if !self.is_alive(life) {
+            return;
+        }
+        let (log, store) = (self.log(life, shard), self.store(life));
+        let (calls, shape, limits) = (self.calls.clone(), self.shape, self.swarm.flush);
+        let every_micros = self.swarm.flush_every_micros;
+        let seat = &mut self.nodes[life.node].seats[place_of(shard)];
+        seat.is_flusher_due = false;
+        let (settled, progress, is_ending) =
+            (Arc::clone(&seat.settled), seat.progress.clone(), Arc::clone(&seat.is_ending));
+        seat.flusher = Some(match shard.kind {
+            ShardKind::Control => {
+                // It has little to move; looking for it as often as the others do would take most of the time.
+                let every_micros = every_micros * 8;
+                let rows = ControlRows::default();
+                Flushing { shard, rows, log, store, settled, limits, progress, calls, life, every_micros, is_ending }
+                    .start()
+            }
+            ShardKind::Wallet => {
+                let rows = WalletRows::new(shard, shape);
+                Flushing { shard, rows, log, store, settled, limits, progress, calls, life, every_micros, is_ending }
+                    .start()
+            }
+            ShardKind::Room => {
+                let every_micros = (every_micros * 4).min(1_000_000);
+                let rows = RoomRows::new(shard, shape);
+                Flushing { shard, rows, log, store, settled, limits, progress, calls, life, every_micros, is_ending }
+                    .start()
+            }
+        });
+        self.dirty.insert((life.node, shard));
+    }
+
     pub(super) fn poll_seat(&mut self, node: usize, shard: ShardId) {
         let place = place_of(shard);
         let seat = &mut self.nodes[node].seats[place];
@@ -46,20 +106,24 @@ impl World {
         let place = place_of(shard);
         let Some(serving) = self.nodes[node].seats[place].owner.serving() else { return };
         let owner = serving.number;
-        let mut arrived = Vec::new();
-        serving.fetches.retain_mut(|fetch| match poll(fetch) {
-            Some(rows) => {
-                arrived.push(rows);
-                false
-            }
-            None => true,
-        });
-        for rows in arrived {
+        for rows in take_ready(&mut serving.fetches) {
             let Some(serving) = self.nodes[node].seats[place].owner.serving().filter(|now| now.number == owner) else {
                 return;
             };
             if let Some(wallets) = serving.shard.wallets() {
                 rows.into_iter().for_each(|(need, row)| wallets.arrived(&need, row));
+            }
+            self.pump(node, shard);
+        }
+        let Some(serving) = self.nodes[node].seats[place].owner.serving().filter(|now| now.number == owner) else {
+            return;
+        };
+        for rows in take_ready(&mut serving.room_fetches) {
+            let Some(serving) = self.nodes[node].seats[place].owner.serving().filter(|now| now.number == owner) else {
+                return;
+            };
+            if let Some(rooms) = serving.shard.rooms() {
+                rows.into_iter().for_each(|(need, row)| rooms.arrived(&need, row));
             }
             self.pump(node, shard);
         }
@@ -107,8 +171,16 @@ impl World {
                     self.nodes[node].not_before(inside.time().get(), self.now);
                 }
                 let now = self.clock(node);
-                let (fetches, reading, compared) = (Vec::new(), None, Seq::NONE);
-                let mut serving = Serving { number, shard: inside, fetches, reading, compared, recovered: last };
+                let mut serving = Serving {
+                    number,
+                    shard: inside,
+                    fetches: Vec::new(),
+                    room_fetches: Vec::new(),
+                    reading: None,
+                    compared: Seq::NONE,
+                    resident: 0,
+                    recovered: last,
+                };
                 serving.shard.tick(now);
                 let is_closing = self.nodes[node].is_closing;
                 let seat = &mut self.nodes[node].seats[place];
@@ -156,7 +228,7 @@ impl World {
         let (serving_last, serving_time) = (serving.shard.last(), serving.shard.time());
         let settled = match serving.shard.wallets() {
             Some(wallets) => wallets.machine().settled().get(),
-            // Control events go to nobody who would have to acknowledge them.
+            // Events of the control shard and of rooms go to nobody who would have to acknowledge them.
             None => u64::MAX,
         };
         seat.settled.store(settled, Ordering::Release);
@@ -170,12 +242,14 @@ impl World {
         let owner = serving.number;
         let outputs = match serving.shard.take_effects() {
             Effects::Wallets(effects) => self.carry_out_all(node, shard, owner, effects),
+            Effects::Rooms(effects) => self.carry_out_all(node, shard, owner, effects),
             Effects::Control(effects) => self.carry_out_all(node, shard, owner, effects),
         };
         self.hand_on(node, outputs.parts);
-        if let Some(catalog) = outputs.catalog {
-            self.show(node, &catalog);
+        if let Some(shown) = outputs.shown {
+            self.show(node, &shown);
         }
+        self.hear_of_rooms(node, shard, outputs.rooms);
     }
 
     fn carry_out_all<M: Simulated>(
@@ -199,6 +273,7 @@ impl World {
                 Effect::ReadBack(from) => self.read_back(node, shard, from),
                 Effect::Answer(key, outcomes) => match M::outcomes(outcomes) {
                     Outcomes::Wallets(outcomes) => self.answered(node, key, outcomes),
+                    Outcomes::Rooms(outcomes) => self.room_answered(node, key, outcomes),
                     Outcomes::Control(outcomes) => self.admin_answered(node, key, outcomes),
                 },
                 Effect::Output(output) => M::output(output, &mut outputs),
@@ -213,6 +288,19 @@ impl World {
         }
         outputs
     }
+}
+
+/// What the store has answered by now.
+fn take_ready<T>(fetches: &mut Vec<BoxFuture<'static, T>>) -> Vec<T> {
+    let mut ready = Vec::new();
+    fetches.retain_mut(|fetch| match poll(fetch) {
+        Some(rows) => {
+            ready.push(rows);
+            false
+        }
+        None => true,
+    });
+    ready
 }
 
 /// What the world has to know of a machine to serve it.
@@ -238,13 +326,28 @@ impl Simulated for Wallets {
     }
 }
 
+impl Simulated for Rooms {
+    fn outcomes(outcomes: Vec<RoomOutcome>) -> Outcomes {
+        Outcomes::Rooms(outcomes)
+    }
+
+    fn output(output: RoomOutput, into: &mut Outputs) {
+        into.rooms.news.extend(output.news);
+        into.rooms.waiting.extend(output.waiting);
+    }
+
+    fn keep(serving: &mut Serving, fetch: Fetching<Rooms>) {
+        serving.room_fetches.push(fetch);
+    }
+}
+
 impl Simulated for ControlMachine {
     fn outcomes(outcomes: Vec<ControlOutcome>) -> Outcomes {
         Outcomes::Control(outcomes)
     }
 
     fn output(output: Shown, into: &mut Outputs) {
-        into.catalog = Some(output.catalog);
+        into.shown = Some(output);
     }
 
     fn keep(_serving: &mut Serving, _fetch: Fetching<ControlMachine>) {

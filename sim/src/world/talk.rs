@@ -2,6 +2,7 @@
 
 use largesse_engine::machine::Machine;
 use largesse_engine::shard::Shard;
+use largesse_engine::wallet::outbox::Outgoing;
 
 use super::*;
 
@@ -33,7 +34,7 @@ impl World {
     pub(super) fn answered(&mut self, node: usize, key: CallKey, outcomes: Vec<WalletOutcome>) {
         let batch = self.batches.remove(&key).expect("a batch is answered once");
         match batch {
-            Batch::Admin { .. } => unreachable!("wallets are asked for no catalog"),
+            Batch::Admin { .. } | Batch::Room { .. } => unreachable!("wallets are asked for neither"),
             Batch::Clients { shard, sent, last, .. } => {
                 assert_eq!(sent.len(), outcomes.len(), "one outcome for each command");
                 for (sent, outcome) in sent.into_iter().zip(outcomes) {
@@ -51,19 +52,30 @@ impl World {
                     Some(WalletOutcome::Credits(acknowledged)) => Some(acknowledged),
                     Some(_) | None => None,
                 };
-                for part in answer.iter().flatten() {
-                    self.truth.check_acknowledged(destination, part.source, part.watermark, &part.received);
-                }
-                let faults = self.faults();
-                if self.rng.chance(faults.net_repeated) {
-                    let wait = self.net() * 20;
-                    self.schedule(wait, Event::RelayAnswer { to, destination, key, answer: answer.clone() });
-                }
-                if !self.rng.chance(faults.net_lost) {
-                    let wait = self.net();
-                    self.schedule(wait, Event::RelayAnswer { to, destination, key, answer });
-                }
+                self.relay_answered(to, destination, key, answer);
             }
+        }
+    }
+
+    /// The destination's answer goes back to the node that sent.
+    pub(super) fn relay_answered(
+        &mut self,
+        to: Life,
+        destination: ShardId,
+        key: CallKey,
+        answer: Option<Vec<Acknowledged>>,
+    ) {
+        for part in answer.iter().flatten() {
+            self.truth.check_acknowledged(destination, part.source, part.watermark, &part.received);
+        }
+        let faults = self.faults();
+        if self.rng.chance(faults.net_repeated) {
+            let wait = self.net() * 20;
+            self.schedule(wait, Event::RelayAnswer { to, destination, key, answer: answer.clone() });
+        }
+        if !self.rng.chance(faults.net_lost) {
+            let wait = self.net();
+            self.schedule(wait, Event::RelayAnswer { to, destination, key, answer });
         }
     }
 
@@ -93,25 +105,22 @@ impl World {
 
     // ---- relays ----
 
-    pub(super) fn hand_on(&mut self, node: usize, outgoing: Vec<(u16, RelayPart)>) {
+    pub(super) fn hand_on(&mut self, node: usize, outgoing: Outgoing) {
         let now = self.clock(node);
         let mut touched = BTreeSet::new();
         for (destination, part) in outgoing {
             self.trace.note(self.now, || {
-                format!(
-                    "n{node} relays wallet-{} ({}, {}] to wallet-{destination}",
-                    part.source, part.after, part.up_to
-                )
+                format!("n{node} relays wallet-{} ({}, {}] to {destination}", part.source, part.after, part.up_to)
             });
-            self.nodes[node].relays[usize::from(destination)].accumulator.push(part, now);
+            self.nodes[node].relay(destination).accumulator.push(part, now);
             touched.insert(destination);
         }
-        touched.into_iter().for_each(|destination| self.relay_go(node, ShardId::wallet(destination)));
+        touched.into_iter().for_each(|destination| self.relay_go(node, destination));
     }
 
     pub(super) fn relay_go(&mut self, node: usize, destination: ShardId) {
         let (now, life) = (self.clock(node), self.life(node));
-        let relay = &mut self.nodes[node].relays[usize::from(destination.index)];
+        let relay = self.nodes[node].relay(destination);
         if relay.sending.is_some() || relay.accumulator.is_empty() {
             return;
         }
@@ -131,7 +140,7 @@ impl World {
         });
         self.numbers += 1;
         let key = self.numbers;
-        self.nodes[node].relays[usize::from(destination.index)].sending = Some(key);
+        self.nodes[node].relay(destination).sending = Some(key);
         // Whatever happens, the relay hears of it.
         let timeout = self.rng.between(50_000, 1_000_000);
         self.schedule(timeout, Event::RelayAnswer { to: life, destination, key, answer: None });
@@ -153,14 +162,18 @@ impl World {
         parts: Vec<RelayPart>,
         key: CallKey,
     ) {
-        let serving = self.nodes[to].seats[place_of(destination)].owner.serving();
-        let Some(serving) = serving.and_then(|serving| serving.shard.wallets()) else { return };
-        if serving.machine().is_full() {
+        self.numbers += 1;
+        let (submitted, view) = (self.numbers, Arc::clone(&self.nodes[to].view));
+        let Some(serving) = self.nodes[to].seats[place_of(destination)].owner.serving() else { return };
+        if let Some(rooms) = serving.shard.rooms() {
+            rooms.submit(submitted, vec![RoomCommand::ApplyGifts { parts, view }]);
+        } else if let Some(wallets) = serving.shard.wallets()
+            && !wallets.machine().is_full()
+        {
+            wallets.submit(submitted, vec![WalletCommand::ApplyCredits(parts)]);
+        } else {
             return;
         }
-        self.numbers += 1;
-        let submitted = self.numbers;
-        serving.submit(submitted, vec![WalletCommand::ApplyCredits(parts)]);
         self.batches.insert(submitted, Batch::Relay { to: from, key, destination });
         self.pump(to, destination);
     }
@@ -175,7 +188,7 @@ impl World {
         if !self.is_alive(to) {
             return;
         }
-        let relay = &mut self.nodes[to.node].relays[usize::from(destination.index)];
+        let relay = self.nodes[to.node].relay(destination);
         if relay.sending == Some(key) {
             relay.sending = None;
         }
@@ -187,10 +200,25 @@ impl World {
             });
             let serving = self.nodes[to.node].seats[place_of(source)].owner.serving();
             if let Some(serving) = serving.and_then(|serving| serving.shard.wallets()) {
-                serving.signal(AcknowledgedBy { destination: destination.index, answer }, now);
+                serving.signal(AcknowledgedBy { destination, answer }, now);
                 self.pump(to.node, source);
             }
         }
         self.relay_go(to.node, destination);
     }
+}
+
+fn told_of(batch: &[Sent]) -> String {
+    let one = |sent: &Sent| match &*sent.command {
+        WalletCommand::SendGift(gift) => {
+            format!("gift {} of {} until {}", gift.said.id, gift.said.sender, gift.deadline)
+        }
+        WalletCommand::Recharge(recharge) => format!("recharge of {} until {}", recharge.said.user, recharge.deadline),
+        WalletCommand::Transfer(transfer) => format!("transfer {} of {}", transfer.said.id, transfer.said.user),
+        WalletCommand::ApplyCredits(_) => "credits".into(),
+        WalletCommand::Read { user, after, .. } => format!("read {user} after {after:?}"),
+        WalletCommand::FindReceipt { user, id } => format!("find {id} of {user}"),
+        WalletCommand::BindTransaction(bind) => format!("bind {}", bind.said.id()),
+    };
+    batch.iter().map(one).collect::<Vec<_>>().join(", ")
 }
