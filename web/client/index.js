@@ -6,4 +6,5 @@
 export { BrowserOutbox } from './browser.js';
 export { Client, ReadError, } from './client.js';
 export { Combos } from './combo.js';
+export { Live } from './live.js';
 export { MemoryOutbox, OutboxError } from './outbox.js';

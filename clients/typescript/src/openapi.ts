@@ -262,6 +262,72 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/rooms/{room}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A room
+         * @description Its settings, and how it stands.
+         */
+        get: operations["getRoom"];
+        /**
+         * Open a room, or change how it is set
+         * @description A room that is not there yet is made, one that was closed begins another live. What is left out of the body is not set:
+         *     the room is as the body says, whatever it was before.
+         */
+        put: operations["setRoom"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rooms/{room}:close": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Close a room
+         * @description Its live ends, and with it every streak. Gifts are refused from now on; those that were paid before are still shown. It
+         *     keeps its settings.
+         */
+        post: operations["closeRoom"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rooms/{room}/boards/{period}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A board of a room
+         * @description Of this live, of the day or of the week of business. Places below the entries are exact as well.
+         */
+        get: operations["roomBoard"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/rooms/{room}/catalog": {
         parameters: {
             query?: never;
@@ -271,6 +337,49 @@ export interface paths {
         };
         /** The gifts of a room */
         get: operations["roomCatalog"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rooms/{room}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A room's feed as it happens
+         * @description Server-sent events. The `data` of each is an entry of the feed, `event` its kind, and `id` its place. An event `gap` says
+         *     that the reader's place is not one of this feed, and from where it goes on: read a snapshot then. A stream ends from time
+         *     to time; come back with `Last-Event-ID`, and nothing is missed.
+         */
+        get: operations["roomEvents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rooms/{room}/feed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A room's feed
+         * @description Everything that happened in the room, in the order in which it was shown. `delta` of gifts is the only field that is
+         *     ever summed: per asset, it comes to what these gifts debited.
+         */
+        get: operations["roomFeed"];
         put?: never;
         post?: never;
         delete?: never;
@@ -314,6 +423,27 @@ export interface paths {
          * @description For the viewer himself, who sends it with his gifts as `Largesse-Room-Pass` where passes are asked for.
          */
         post: operations["roomPass"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rooms/{room}/snapshot": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A room to begin with
+         * @description All of it counts up to `room_seq`: go on with the feed or the stream with `?after=` that number, and nothing is missed
+         *     and nothing counted twice.
+         */
+        get: operations["roomSnapshot"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -425,6 +555,24 @@ export interface components {
             /** @description Where to ask for an outcome that is not known. */
             poll?: string;
         };
+        Board: {
+            /** @description The entry of the feed up to which it counts. */
+            as_of: components["schemas"]["Seq"];
+            asset: string;
+            /** @description Best first. */
+            entries: components["schemas"]["Ranked"][];
+            /** @description The board has no place for users who are not on it yet. */
+            is_full: boolean;
+            own: components["schemas"]["Ranked"] | null;
+            period: components["schemas"]["BoardPeriod"];
+            /** @description Users on this board, of all assets. */
+            ranked: number;
+            side: components["schemas"]["BoardSide"];
+        };
+        /** @enum {string} */
+        BoardPeriod: "live" | "day" | "week";
+        /** @enum {string} */
+        BoardSide: "senders" | "hosts";
         CatalogVersion: number;
         Change: {
             amount: components["schemas"]["Amount"];
@@ -442,6 +590,10 @@ export interface components {
         };
         ChangeAssetsRequest: {
             bizAssetChanges: components["schemas"]["BizEventAssetChange"][];
+        };
+        CloseRoom: {
+            /** @description For whoever asks later why it was closed. */
+            reason?: string | null;
         };
         /** @description The streak of taps that a gift belongs to. */
         Combo: {
@@ -472,6 +624,127 @@ export interface components {
         };
         /** @description The caller's own spelling of the key. */
         EventId: string;
+        FeedCombo: {
+            /**
+             * Format: int64
+             * @description Pieces for each receiver so far.
+             */
+            count: number;
+            /** @description It ends then if nothing is added. */
+            expires_at: components["schemas"]["Time"];
+            /** @description The entry that opened it. */
+            id: components["schemas"]["Seq"];
+            /** Format: int64 */
+            value: number;
+        };
+        /** @description A streak is over; each ends once. */
+        FeedComboEnd: {
+            asset: string;
+            at: components["schemas"]["Time"];
+            /** @enum {string} */
+            cause: "time" | "replaced" | "live_ended" | "left";
+            combo: components["schemas"]["FeedFinalCombo"];
+            gift_id: components["schemas"]["GiftId"];
+            /** @enum {string} */
+            kind: "combo_end";
+            room_seq: components["schemas"]["Seq"];
+            sender: components["schemas"]["IdText"];
+            to: components["schemas"]["IdText"][];
+        };
+        /** @description What this entry adds to the room. */
+        FeedDelta: {
+            asset: string;
+            /**
+             * Format: int64
+             * @description Pieces for each receiver.
+             */
+            count: number;
+            /** @description What these gifts debited: price × count × receivers. */
+            value: components["schemas"]["Amount"];
+        };
+        FeedFinalCombo: {
+            /** Format: int64 */
+            count: number;
+            final: boolean;
+            id: components["schemas"]["Seq"];
+            /** Format: int64 */
+            value: number;
+        };
+        /** @description Gifts that look alike, as one entry. `delta` is the only field that is ever summed. */
+        FeedGift: {
+            /** @description When the first of them was sent. */
+            at: components["schemas"]["Time"];
+            combo: components["schemas"]["FeedCombo"] | null;
+            delta: components["schemas"]["FeedDelta"];
+            /** @enum {string} */
+            effect: "none" | "play" | "joined";
+            /**
+             * Format: int32
+             * @description How many gifts were sent.
+             */
+            events: number;
+            gift_id: components["schemas"]["GiftId"];
+            /** @enum {string} */
+            kind: "gift";
+            room_seq: components["schemas"]["Seq"];
+            sender: components["schemas"]["IdText"];
+            tier: null | ("small" | "medium" | "large" | "grand");
+            to: components["schemas"]["IdText"][];
+        };
+        /** @description A goal is filled; it happens once, whatever is given beyond. */
+        FeedGoalReached: {
+            asset: string;
+            at: components["schemas"]["Time"];
+            /** @description Whose gift filled it. */
+            by: components["schemas"]["IdText"];
+            /** @enum {string} */
+            kind: "goal_reached";
+            room_seq: components["schemas"]["Seq"];
+            target: components["schemas"]["PositiveAmount"];
+        };
+        /** @description An entry, ready to be written. */
+        FeedItem: components["schemas"]["FeedGift"] | components["schemas"]["FeedComboEnd"] | components["schemas"]["FeedLiveStart"] | components["schemas"]["FeedLiveEnd"] | components["schemas"]["FeedGoalReached"] | components["schemas"]["FeedPkEnd"];
+        FeedLiveEnd: {
+            at: components["schemas"]["Time"];
+            /** @enum {string} */
+            kind: "live_end";
+            /** Format: int32 */
+            live: number;
+            room_seq: components["schemas"]["Seq"];
+            totals: components["schemas"]["RoomTotal"][];
+        };
+        FeedLiveStart: {
+            at: components["schemas"]["Time"];
+            /** @enum {string} */
+            kind: "live_start";
+            /** Format: int32 */
+            live: number;
+            room_seq: components["schemas"]["Seq"];
+        };
+        FeedPage: {
+            epoch: string;
+            /**
+             * @description In order and without gaps. There may be fewer than asked for, even none, although there are more to come: the end is
+             *     where `next_after` is `room_seq`.
+             */
+            items: components["schemas"]["FeedItem"][];
+            /** @description The last entry of this page: the next one is after it. */
+            next_after: components["schemas"]["Seq"];
+            room_id: components["schemas"]["IdText"];
+            /** @description The last entry of the feed. */
+            room_seq: components["schemas"]["Seq"];
+        };
+        /** @description A PK is over. */
+        FeedPkEnd: {
+            asset: string;
+            at: components["schemas"]["Time"];
+            hosts: components["schemas"]["IdText"][];
+            /** @enum {string} */
+            kind: "pk_end";
+            room_seq: components["schemas"]["Seq"];
+            /** @description In the order of `hosts`. */
+            scores: number[];
+        };
         GetAssetRecordsAnswer: (components["schemas"]["Envelope"] & components["schemas"]["GetAssetRecordsData"]) | (components["schemas"]["Envelope"] & {
             errCode?: number;
         });
@@ -556,6 +829,7 @@ export interface components {
         KeyHeader: string;
         /** @enum {string} */
         Kind: "gift" | "recharge" | "transfer" | "points";
+        LastEventId: string;
         ListedGift: {
             createdAt: string;
             /** @description The price of one. */
@@ -579,6 +853,16 @@ export interface components {
         };
         ListGiftRequest: {
             roomId: components["schemas"]["Id"];
+        };
+        Live: {
+            /**
+             * Format: int32
+             * @description Lives are counted from 1; 0 before the first.
+             */
+            number: number;
+            since: components["schemas"]["Time"] | null;
+            /** @enum {string} */
+            state: "open" | "closed";
         };
         /** @description By language tag. */
         Names: {
@@ -635,6 +919,17 @@ export interface components {
              */
             user_ids: components["schemas"]["Id"][];
         };
+        /** @description A place on a board. */
+        Ranked: {
+            /**
+             * Format: int64
+             * @description From 1. Of two with the same sum the one who had it first is ahead.
+             */
+            rank: number;
+            user_id: components["schemas"]["IdText"];
+            /** Format: int64 */
+            value: number;
+        };
         Recharge: {
             amount: components["schemas"]["PositiveAmount"];
             /**
@@ -659,6 +954,26 @@ export interface components {
             replayed: boolean;
             user_id: components["schemas"]["IdText"];
         };
+        Room: {
+            /** @description Of all time, gifts outside of a live included. */
+            all_totals: components["schemas"]["RoomTotal"][];
+            epoch: string;
+            /** @description The gifts that are sold here; without it all of the catalog are. */
+            gifts?: components["schemas"]["GiftId"][];
+            hosts: components["schemas"]["IdText"][];
+            live: components["schemas"]["Live"];
+            /**
+             * Format: int32
+             * @description Streaks that have not ended yet.
+             */
+            open_combos: number;
+            plugins: components["schemas"]["RoomPlugin"][];
+            room_id: components["schemas"]["IdText"];
+            /** @description The last entry of the feed, up to which all of this counts; 0 before the first. */
+            room_seq: components["schemas"]["Seq"];
+            /** @description Of this live. */
+            totals: components["schemas"]["RoomTotal"][];
+        };
         RoomCatalog: {
             gifts: components["schemas"]["RoomGift"][];
             version: components["schemas"]["CatalogVersion"];
@@ -679,6 +994,68 @@ export interface components {
             /** @enum {string} */
             tier: "small" | "medium" | "large" | "grand";
             updated_at: string;
+        };
+        /** @description A bar that fills with what is given. */
+        RoomGoal: {
+            asset: string;
+            /** @enum {string} */
+            kind: "goal";
+            /**
+             * Format: int64
+             * @description May go beyond the target.
+             */
+            reached: number;
+            target: components["schemas"]["PositiveAmount"];
+        };
+        /** @description Two hosts against each other. */
+        RoomPk: {
+            asset: string;
+            hosts: components["schemas"]["IdText"][];
+            is_over: boolean;
+            /** @enum {string} */
+            kind: "pk";
+            /** @description In the order of `hosts`. */
+            scores: number[];
+            /** @description Without it, it goes on until it is switched off. */
+            until?: components["schemas"]["Time"];
+        };
+        RoomPlugin: components["schemas"]["RoomGoal"] | components["schemas"]["RoomPk"];
+        RoomSnapshot: {
+            /** @description Of all time, gifts outside of a live included. */
+            all_totals: components["schemas"]["RoomTotal"][];
+            epoch: string;
+            /** @description The gifts that are sold here; without it all of the catalog are. */
+            gifts?: components["schemas"]["GiftId"][];
+            hosts: components["schemas"]["IdText"][];
+            live: components["schemas"]["Live"];
+            /**
+             * Format: int32
+             * @description Streaks that have not ended yet.
+             */
+            open_combos: number;
+            plugins: components["schemas"]["RoomPlugin"][];
+            room_id: components["schemas"]["IdText"];
+            /** @description The last entry of the feed, up to which all of this counts; 0 before the first. */
+            room_seq: components["schemas"]["Seq"];
+            top: components["schemas"]["RoomTop"];
+            /** @description Of this live. */
+            totals: components["schemas"]["RoomTotal"][];
+        };
+        /** @description The first of this live's boards. */
+        RoomTop: {
+            asset: string;
+            hosts: components["schemas"]["Ranked"][];
+            senders: components["schemas"]["Ranked"][];
+        };
+        /** @description Sums of one asset. They may outgrow an amount: what is given can be given on. */
+        RoomTotal: {
+            asset: string;
+            /**
+             * Format: int64
+             * @description How many gifts were sent.
+             */
+            gifts: number;
+            value: number;
         };
         SendGift: {
             combo_id?: number | string | null;
@@ -714,6 +1091,24 @@ export interface components {
             toUserIds: components["schemas"]["Id"][];
         };
         Seq: number;
+        SetRoom: {
+            gifts?: null | number[];
+            hosts: components["schemas"]["Id"][];
+            plugins?: ({
+                asset: string;
+                /** @enum {string} */
+                kind: "goal";
+                target: number;
+            } | {
+                asset: string;
+                hosts: components["schemas"]["Id"][];
+                /** @enum {string} */
+                kind: "pk";
+                until?: null | string;
+            })[];
+            /** @description For whoever asks later why this was changed. */
+            reason?: string | null;
+        };
         /**
          * @description `sent` are the user's own events: gifts, recharges, transfers, and points earned by them; `received` is what came
          *     from others.
@@ -1856,6 +2251,512 @@ export interface operations {
             };
         };
     };
+    getRoom: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example 1001 */
+                room: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As of `room_seq`. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Room"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Who is asking is not proven; `bad_signature`: The request's signature does not fit */
+            401: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed to this caller */
+            403: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `room_unknown`: The room does not exist */
+            404: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: Too many requests */
+            429: {
+                headers: {
+                    /** @description Seconds. */
+                    "Retry-After"?: number;
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: Something went wrong in the engine; `service_internal`: Something went wrong at the edge */
+            500: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `overloaded`: Too much is under way; `shard_unavailable`: The account's shard is not served right now; `store_unavailable`: The store cannot be reached */
+            503: {
+                headers: {
+                    /** @description Seconds. */
+                    "Retry-After"?: number;
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    setRoom: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example 1001 */
+                room: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "hosts": [
+                 *         "2001",
+                 *         "2002"
+                 *       ],
+                 *       "plugins": [
+                 *         {
+                 *           "asset": "coin",
+                 *           "kind": "goal",
+                 *           "target": 10000
+                 *         }
+                 *       ],
+                 *       "reason": "tonight"
+                 *     }
+                 */
+                "application/json": components["schemas"]["SetRoom"];
+            };
+        };
+        responses: {
+            /** @description The room, open. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Room"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Who is asking is not proven; `bad_signature`: The request's signature does not fit */
+            401: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed to this caller */
+            403: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `gift_unknown`: The gift is not sold here; `room_unknown`: The room does not exist */
+            404: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `payload_too_large`: The body is too large */
+            413: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unsupported_media_type`: The body must be JSON */
+            415: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_amount`: A count or an amount is out of range; `batch_too_large`: Too many items in one request; `host_not_in_room`: A receiver is not a host of this room */
+            422: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: Too many requests */
+            429: {
+                headers: {
+                    /** @description Seconds. */
+                    "Retry-After"?: number;
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: Something went wrong in the engine; `service_internal`: Something went wrong at the edge */
+            500: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `overloaded`: Too much is under way; `shard_unavailable`: The account's shard is not served right now; `store_unavailable`: The store cannot be reached */
+            503: {
+                headers: {
+                    /** @description Seconds. */
+                    "Retry-After"?: number;
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `outcome_unknown`: The outcome is not known */
+            504: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    closeRoom: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example 1001 */
+                room: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "reason": "the show is over"
+                 *     }
+                 */
+                "application/json": components["schemas"]["CloseRoom"] | null;
+            };
+        };
+        responses: {
+            /** @description The room, closed. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Room"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Who is asking is not proven; `bad_signature`: The request's signature does not fit */
+            401: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed to this caller */
+            403: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `gift_unknown`: The gift is not sold here; `room_unknown`: The room does not exist */
+            404: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `payload_too_large`: The body is too large */
+            413: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unsupported_media_type`: The body must be JSON */
+            415: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_amount`: A count or an amount is out of range; `batch_too_large`: Too many items in one request; `host_not_in_room`: A receiver is not a host of this room */
+            422: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: Too many requests */
+            429: {
+                headers: {
+                    /** @description Seconds. */
+                    "Retry-After"?: number;
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: Something went wrong in the engine; `service_internal`: Something went wrong at the edge */
+            500: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `overloaded`: Too much is under way; `shard_unavailable`: The account's shard is not served right now; `store_unavailable`: The store cannot be reached */
+            503: {
+                headers: {
+                    /** @description Seconds. */
+                    "Retry-After"?: number;
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `outcome_unknown`: The outcome is not known */
+            504: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    roomBoard: {
+        parameters: {
+            query?: {
+                /** @description By its name in the catalog. Default: the first that anything was given of. */
+                asset?: string;
+                limit?: number;
+                /** @description Who gave (the default), or who was given. */
+                side?: "senders" | "hosts";
+                user?: string;
+            };
+            header?: never;
+            path: {
+                /** @example live */
+                period: "live" | "day" | "week";
+                /** @example 1001 */
+                room: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As of `as_of`. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Board"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Who is asking is not proven; `bad_signature`: The request's signature does not fit */
+            401: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed to this caller */
+            403: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `room_unknown`: The room does not exist */
+            404: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: Too many requests */
+            429: {
+                headers: {
+                    /** @description Seconds. */
+                    "Retry-After"?: number;
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: Something went wrong in the engine; `service_internal`: Something went wrong at the edge */
+            500: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `overloaded`: Too much is under way; `shard_unavailable`: The account's shard is not served right now; `store_unavailable`: The store cannot be reached */
+            503: {
+                headers: {
+                    /** @description Seconds. */
+                    "Retry-After"?: number;
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     roomCatalog: {
         parameters: {
             query?: never;
@@ -1945,6 +2846,208 @@ export interface operations {
                 };
             };
             /** @description `shard_unavailable`: The account's shard is not served right now */
+            503: {
+                headers: {
+                    /** @description Seconds. */
+                    "Retry-After"?: number;
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    roomEvents: {
+        parameters: {
+            query?: {
+                after?: number;
+            };
+            header?: {
+                /** @description The `id` of the last event that was read. */
+                "Last-Event-ID"?: components["schemas"]["LastEventId"];
+            };
+            path: {
+                /** @example 1001 */
+                room: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It goes on. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Who is asking is not proven; `bad_signature`: The request's signature does not fit */
+            401: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed to this caller */
+            403: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `room_unknown`: The room does not exist */
+            404: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: Too many requests */
+            429: {
+                headers: {
+                    /** @description Seconds. */
+                    "Retry-After"?: number;
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: Something went wrong in the engine; `service_internal`: Something went wrong at the edge */
+            500: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `overloaded`: Too much is under way; `shard_unavailable`: The account's shard is not served right now; `store_unavailable`: The store cannot be reached */
+            503: {
+                headers: {
+                    /** @description Seconds. */
+                    "Retry-After"?: number;
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    roomFeed: {
+        parameters: {
+            query?: {
+                after?: number;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @example 1001 */
+                room: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page, oldest first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeedPage"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Who is asking is not proven; `bad_signature`: The request's signature does not fit */
+            401: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed to this caller */
+            403: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `room_unknown`: The room does not exist */
+            404: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: Too many requests */
+            429: {
+                headers: {
+                    /** @description Seconds. */
+                    "Retry-After"?: number;
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: Something went wrong in the engine; `service_internal`: Something went wrong at the edge */
+            500: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `overloaded`: Too much is under way; `shard_unavailable`: The account's shard is not served right now; `store_unavailable`: The store cannot be reached */
             503: {
                 headers: {
                     /** @description Seconds. */
@@ -2221,6 +3324,106 @@ export interface operations {
                 };
             };
             /** @description `shard_unavailable`: The account's shard is not served right now */
+            503: {
+                headers: {
+                    /** @description Seconds. */
+                    "Retry-After"?: number;
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    roomSnapshot: {
+        parameters: {
+            query?: {
+                /** @description Of which the best are told, by its name in the catalog. Default: the first that anything was given of. */
+                asset?: string;
+            };
+            header?: never;
+            path: {
+                /** @example 1001 */
+                room: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As of `room_seq`. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RoomSnapshot"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be understood */
+            400: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: Who is asking is not proven; `bad_signature`: The request's signature does not fit */
+            401: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: Not allowed to this caller */
+            403: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `room_unknown`: The room does not exist */
+            404: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: Too many requests */
+            429: {
+                headers: {
+                    /** @description Seconds. */
+                    "Retry-After"?: number;
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: Something went wrong in the engine; `service_internal`: Something went wrong at the edge */
+            500: {
+                headers: {
+                    traceparent?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `overloaded`: Too much is under way; `shard_unavailable`: The account's shard is not served right now; `store_unavailable`: The store cannot be reached */
             503: {
                 headers: {
                     /** @description Seconds. */
