@@ -4,6 +4,7 @@
 
 use crate::relay::RelayPart;
 use crate::units::Time;
+use crate::wallet::outbox::PART_CREDITS_MAX;
 
 #[derive(Clone, Copy, Debug)]
 pub struct AccumulatorLimits {
@@ -62,7 +63,7 @@ impl Accumulator {
         }
         match self.parts.iter_mut().rev().find(|gathered| gathered.source == part.source) {
             Some(gathered) if gathered.up_to != part.after => {}
-            Some(gathered) if self.weight < self.limits.credits_max => {
+            Some(gathered) if self.weight < self.limits.credits_max && are_joined(gathered, &part) => {
                 self.weight -= gathered.weight();
                 gathered.merge(part);
                 self.weight += gathered.weight();
@@ -109,6 +110,12 @@ impl Accumulator {
         self.parts = rest;
         batch
     }
+}
+
+/// Credits of one account are one, however many there are. Gifts are not: the largest part that a source cuts is as much as
+/// one event can surely hold.
+fn are_joined(gathered: &RelayPart, part: &RelayPart) -> bool {
+    part.gifts.is_empty() || gathered.weight() + part.weight() <= PART_CREDITS_MAX
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 use bincode::{Decode, Encode};
 
 use crate::per_asset::PerAsset;
-use crate::room::gift::{RoomGift, merged_gifts};
+use crate::room::gift::{self, RoomGift, merged_gifts};
 use crate::units::Seq;
 use crate::wallet::event::RemoteCredit;
 use crate::wallet::outbox::merged_credits;
@@ -59,7 +59,7 @@ impl RelayPart {
 
     /// How much room it takes in the destination's event, in credits.
     pub fn weight(&self) -> usize {
-        self.credits.len() + self.gifts.iter().map(RoomGift::weight).sum::<usize>()
+        self.credits.len() + gift::weight(&self.gifts)
     }
 
     /// Takes in the part that follows this one.

@@ -9,8 +9,10 @@ use crate::harness::{Client, Config, Dice, Launch, Scratch, Server};
 
 pub mod check;
 pub mod player;
+mod watcher;
 
 use player::{Player, World};
+use watcher::Watcher;
 
 use crate::setup::{Setup, setup};
 
@@ -18,6 +20,8 @@ use crate::setup::{Setup, setup};
 const VIEWERS: [u64; 4] = [5001, 5002, 5003, 5004];
 /// Hosts who send as well.
 const HOSTS_WHO_SEND: [u64; 2] = [6001, 6002];
+/// Who watches the room, and who of them reads slowly.
+const WATCHERS: [(u64, bool); 3] = [(7001, false), (7002, false), (7003, true)];
 const HOSTS: [u64; 6] = [2001, 2002, 2003, 2004, HOSTS_WHO_SEND[0], HOSTS_WHO_SEND[1]];
 
 /// Far longer than a few starts take.
@@ -30,7 +34,7 @@ const KILLED_YOUNG: u64 = 4;
 fn config() -> Config {
     // Small limits, so that segments are cut, receipts leave memory and wallets are evicted while all this goes on.
     let more = "[log]\nsegment-bytes = \"2 MiB\"\nbytes-max = \"64 MiB\"\n[engine]\nwindow-bytes-max = \"64 KiB\"\n\
-                wallets-max = 2\nflush-every = \"50 ms\"";
+                wallets-max = 2\nflush-every = \"50 ms\"\n[rooms]\ncombo-seconds = 1";
     Config { more: more.into(), ..Config::new(&HOSTS) }
 }
 
@@ -50,6 +54,12 @@ async fn crash_and_compare(kills: u32) {
         .map(|(user, is_alone)| tokio::spawn(Player::new(user, is_alone, dice.fork(), Arc::clone(&world)).play()))
         .collect();
 
+    let (last, told_last) = watch::channel(None);
+    let watchers = WATCHERS.map(|(user, is_slow)| {
+        let watcher = Watcher::new(user, is_slow, dice.fork(), Arc::clone(&world), told_last.clone());
+        tokio::task::spawn_blocking(move || watcher.watch())
+    });
+
     let server = keep_killing(server, kills, &mut dice, &serving, || Launch::serve(&scratch.data(), &config)).await;
     stop.send_replace(true);
     let mut books = Vec::new();
@@ -57,6 +67,15 @@ async fn crash_and_compare(kills: u32) {
         books.push(player.await.unwrap());
     }
     let load = began.elapsed();
+    let paid: u64 = books.iter().map(player::Book::sent).sum();
+    last.send_replace(Some(watcher::last_entry(&server.client, paid).await));
+    let (mut sockets, mut filled) = (0, 0);
+    for watcher in watchers {
+        let seen = watcher.await.unwrap();
+        seen.check(paid);
+        (sockets, filled) = (sockets + seen.sockets, filled + seen.filled);
+    }
+    watcher::check_feed(&server.client, paid).await;
     assert_is_well(&server);
     check::everything(&server.client, &books, &HOSTS).await;
     // Once as a kill leaves the folder, once as a stop does.
@@ -68,6 +87,7 @@ async fn crash_and_compare(kills: u32) {
     // What is in the store alone, after everything was moved there, says the same.
     let server = Launch::serve(&scratch.data(), &config).ready().await;
     check::everything(&server.client, &books, &HOSTS).await;
+    watcher::check_feed(&server.client, paid).await;
     server.stop();
 
     let sum = |count: fn(&player::Book) -> usize| books.iter().map(count).sum::<usize>();
@@ -75,7 +95,8 @@ async fn crash_and_compare(kills: u32) {
     let (late, replays, reused) = (sum(|book| book.late), sum(|book| book.replays), sum(|book| book.reused));
     println!(
         "{kills} kills, {gifts} gifts, {unknown} attempts without an answer, {late} retried much later, \
-         {replays} replays, {reused} keys reused; load {load:?}, all {:?}",
+         {replays} replays, {reused} keys reused; {sockets} sockets watched, {filled} entries read over HTTP; \
+         load {load:?}, all {:?}",
         began.elapsed()
     );
     // A run in which nothing was ever in doubt would have shown nothing.

@@ -142,7 +142,7 @@ class Room {
     byId('total-gifts').textContent = number(coins?.gifts ?? 0);
     const sum = live.sums.get('coin');
     if (sum !== undefined) {
-      byId('sum').textContent = `Since you came: ${number(sum.value)} coins in ${number(sum.gifts)} gifts.`;
+      byId('sum').textContent = `Since you came, by what was shown: ${number(sum.value)} in coins.`;
       byId('sum').dataset.value = sum.value;
     }
     document.documentElement.dataset.seq = live.roomSeq;

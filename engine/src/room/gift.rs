@@ -7,7 +7,7 @@ use std::hash::BuildHasher;
 
 use bincode::{Decode, Encode};
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
+use hashbrown::{HashSet, HashTable};
 
 use crate::codec::Few;
 use crate::sabotage::{self, Rule};
@@ -57,8 +57,8 @@ impl RoomGift {
         self.unit_price.times(count.checked_mul(self.receivers.len() as u64)?)
     }
 
-    /// How much room it takes in an event, in credits of 30 bytes.
-    pub fn weight(&self) -> usize {
+    /// How much room it takes in an event, in credits of 30 bytes; its room comes on top, see [`ROOM_WEIGHT`].
+    fn weight(&self) -> usize {
         6 + 2 * self.receivers.len()
     }
 
@@ -85,6 +85,16 @@ impl RoomGift {
     }
 }
 
+/// How much each room takes in an event, in credits of 30 bytes: what it comes to stands behind its entries, and with sums
+/// of many assets and all the plug-ins that it may have that is some thousand bytes.
+const ROOM_WEIGHT: usize = 60;
+
+/// How much all of these take in an event, in credits.
+pub fn weight(gifts: &[RoomGift]) -> usize {
+    let rooms: HashSet<RoomId, FixedState> = gifts.iter().map(|gift| gift.room).collect();
+    gifts.iter().map(RoomGift::weight).sum::<usize>() + ROOM_WEIGHT * rooms.len()
+}
+
 /// Days of business end with a second, whatever the zone.
 fn second(at: Time) -> u64 {
     at.get() / 1_000
@@ -96,6 +106,7 @@ pub struct GatheredGifts {
     gifts: Vec<RoomGift>,
     /// Places in `gifts`, by what makes them alike.
     places: HashTable<usize>,
+    rooms: HashSet<RoomId, FixedState>,
     weight: usize,
 }
 
@@ -106,7 +117,8 @@ impl GatheredGifts {
             return;
         }
         let place = self.gifts.len();
-        self.weight += gift.weight();
+        let is_new_room = self.rooms.insert(gift.room);
+        self.weight += gift.weight() + if is_new_room { ROOM_WEIGHT } else { 0 };
         self.gifts.push(gift);
         let gifts = &self.gifts;
         self.places.insert_unique(hash, place, |place| gifts[*place].hash());
@@ -118,6 +130,7 @@ impl GatheredGifts {
 
     pub fn take(&mut self) -> Vec<RoomGift> {
         self.places.clear();
+        self.rooms.clear();
         self.weight = 0;
         std::mem::take(&mut self.gifts)
     }
@@ -159,7 +172,10 @@ mod tests {
         assert_eq!(shown, [(7, 2, 2), (8, 1, 1), (7, 1, 1), (7, 1, 1)], "not across receivers, nor across a second");
         assert_eq!(gathered.weight(), 0);
         gathered.add(gift(7, &[2], 0));
-        assert_eq!(gathered.take().len(), 1, "what was taken is forgotten");
+        gathered.add(RoomGift { room: RoomId(2), ..gift(7, &[2], 0) });
+        let weight = gathered.weight();
+        let taken = gathered.take();
+        assert_eq!((taken.len(), weight), (2, super::weight(&taken)), "what was taken before is forgotten");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The state machine of a room shard: gifts come over relays and become entries of feeds.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -40,7 +40,10 @@ impl Default for RoomLimits {
 /// What one event may take, with a head for each of its rooms: below what an event may be.
 const GIFTS_BYTES_MAX: usize = 400_000;
 const CREDIT_BYTES: usize = 30;
-const HEAD_BYTES: usize = 600;
+/// Of a room without sums and plug-ins, of each plug-in, and of the sums of one asset.
+const HEAD_BYTES: usize = 100;
+const PLUGIN_BYTES: usize = 60;
+const ASSET_BYTES: usize = 60;
 
 #[derive(Debug)]
 pub struct Rooms {
@@ -168,8 +171,7 @@ impl Rooms {
             if let Err(impossible) = self.check(part) {
                 return Decision::Impossible(impossible);
             }
-            let heads = part.gifts.chunk_by(|one, next| one.room == next.room).count();
-            let more = CREDIT_BYTES * part.weight() + HEAD_BYTES * heads;
+            let more = self.bytes_of(part);
             if bytes > 0 && bytes + more > GIFTS_BYTES_MAX {
                 break;
             }
@@ -185,6 +187,16 @@ impl Rooms {
         }
         shown.rooms = drafts.into_values().filter_map(Draft::finish).collect();
         Decision::New(RoomEvent::Shown(shown))
+    }
+
+    /// About how many bytes a part takes in an event, and never fewer than it does.
+    fn bytes_of(&self, part: &RelayPart) -> usize {
+        let rooms: BTreeSet<RoomId> = part.gifts.iter().map(|gift| gift.room).collect();
+        let head = |room: &RoomId| match &self.room(*room).head {
+            Some(head) => HEAD_BYTES + PLUGIN_BYTES * head.plugins.len() + ASSET_BYTES * (1 + head.all_totals.len()),
+            None => HEAD_BYTES + ASSET_BYTES,
+        };
+        CREDIT_BYTES * part.weight() + rooms.iter().map(head).sum::<usize>()
     }
 
     fn check(&self, part: &RelayPart) -> Result<(), Impossible> {

@@ -5,10 +5,11 @@ use crate::machine::{Decision, Machine};
 use crate::room::board::Side;
 use crate::room::command::{BoardPage, BoardQuery, RoomCommand, RoomOutcome};
 use crate::room::event::{EffectShown, FeedWhat, Period};
-use crate::room::gift::RoomGift;
+use crate::room::gift::{GatheredGifts, RoomGift};
 use crate::room::rooms::RoomLimits;
-use crate::room::settings::Room;
-use crate::units::{RoomSeq, UserId};
+use crate::room::settings::{PluginSettings, Room};
+use crate::units::{AssetId, RoomId, RoomSeq, Seq, Time, UserId};
+use crate::wallet::outbox::PART_CREDITS_MAX;
 
 fn board(world: &mut World, period: Period, side: Side) -> BoardPage {
     let query = BoardQuery { period, side, asset: COIN, limit: 10, user: Some(BOB) };
@@ -108,6 +109,36 @@ fn what_is_given_before_or_after_a_live_is_booked_and_not_on_its_board() {
     assert_eq!(head.all_totals.get(COIN).unwrap().value, 501);
     let ended = world.feed().into_iter().any(|(_, item)| matches!(item.what, FeedWhat::LiveEnded { live: 1, .. }));
     assert!(ended, "{:?}", world.feed());
+}
+
+/// The largest part that a source cuts, in the worst of all rooms, is an event that its log takes.
+#[test]
+fn any_part_fits_into_one_event() {
+    let limits = RoomLimits::default();
+    let mut world = World::new(limits);
+    let rooms: Vec<RoomId> = (0..).map(|number| RoomId(u64::MAX - number)).take(60).collect();
+    let hosts: Vec<UserId> = (0..16).map(|number| UserId(u64::MAX - number)).collect();
+    let pk = PluginSettings::Pk { hosts: [hosts[0], hosts[1]], asset: AssetId(60_000), until: Some(Time(u64::MAX)) };
+    for room in &rooms {
+        world.follow(&Room { plugins: vec![pk.clone(); 8], version: Seq(u64::MAX), ..Room::new(*room, hosts.clone()) });
+        for asset in 0..64 {
+            let gift = RoomGift { room: *room, asset: AssetId(60_000 + asset), ..gift(ANN, CASTLE, world.now) };
+            world.give(vec![gift]);
+        }
+    }
+    let mut gathered = GatheredGifts::default();
+    let mut number = 0;
+    while gathered.weight() < PART_CREDITS_MAX {
+        let room = rooms[number % rooms.len()];
+        let sender = UserId(u64::MAX - number as u64);
+        let receivers = hosts.iter().copied().filter(|host| *host != sender).collect();
+        let combo = Some(u64::MAX);
+        gathered.add(RoomGift { room, receivers, combo, asset: AssetId(60_000), ..gift(sender, ROSE, world.now) });
+        number += 1;
+    }
+    world.give(gathered.take());
+    let bytes = crate::codec::encode(&world.log.last().unwrap().1).len();
+    assert!(bytes < 440_000, "{bytes} bytes of {number} gifts");
 }
 
 #[test]
