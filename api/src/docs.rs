@@ -43,11 +43,12 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 );
 
 /// Texts that errors and people point to, by their place below `/docs/`.
-static TEXTS: LazyLock<[(&str, String); 8]> = LazyLock::new(|| {
+static TEXTS: LazyLock<[(&str, String); 9]> = LazyLock::new(|| {
     [
         ("errors", page("Errors", include_str!("../../docs/errors.md"))),
         ("api", page("The API", include_str!("../../docs/api.md"))),
         ("rooms", page("Rooms", include_str!("../../docs/rooms.md"))),
+        ("websocket", page("WebSocket", include_str!("../../docs/websocket.md"))),
         ("clients", page("Clients", include_str!("../../docs/clients.md"))),
         ("station", page("The station interface", include_str!("../../docs/station.md"))),
         ("auth", page("Who is who", include_str!("../../docs/auth.md"))),
