@@ -24,6 +24,8 @@ use crate::ws::tick;
 
 /// Entries of one room that wait for a tick; beyond, it comes at once.
 const PENDING_ITEMS_MAX: usize = 50_000;
+/// How often rooms are looked at that have no news.
+const LOOK_AROUND: Duration = Duration::from_millis(500);
 /// Pages by which a hub that missed news catches up at a time.
 const FILL_PAGES_MAX: usize = 16;
 /// How often a client who comes back is looked after before it is told of a gap.
@@ -134,13 +136,11 @@ impl Running {
     }
 
     async fn run(&self, mut news: broadcast::Receiver<Arc<RoomNews>>) {
-        // Finer than a tick, since rooms are not due all at once.
-        let mut ticks = tokio::time::interval(self.options.tick / 4);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            let due = self.next_due().unwrap_or_else(|| Instant::now() + LOOK_AROUND);
             tokio::select! {
                 biased;
-                _ = ticks.tick() => self.publish_all().await,
+                () = tokio::time::sleep_until(due.into()) => self.publish_all().await,
                 one = news.recv() => match one {
                     Ok(one) => self.take(&one),
                     Err(RecvError::Lagged(_)) => self.all().iter().for_each(|channel| channel.state().has_hole = true),
@@ -187,10 +187,18 @@ impl Running {
             if channel.state().is_due(now) {
                 if channel.state().has_hole {
                     self.fill(&*edge, &channel).await;
+                    // Whatever became of it, it is not asked again at once.
+                    channel.state().due = now + self.options.tick;
                 }
                 self.publish(&channel, now);
             }
         }
+    }
+
+    /// When the next room is due that has news.
+    fn next_due(&self) -> Option<Instant> {
+        let open = self.all().into_iter().filter(|channel| channel.opened.initialized());
+        open.filter_map(|channel| channel.state().next_due()).min()
     }
 
     fn publish(&self, channel: &Channel, now: Instant) {
@@ -209,7 +217,8 @@ impl Running {
             let level = ServerFrame::Level { room: room_text(room), tick_ms: millis(tick) };
             self.fanout.frame(room, &encode(&level), None);
         }
-        state.due = now + state.tick;
+        // By the clock and not by the last frame, so that one that was late does not make the next one late.
+        state.due = (state.due + state.tick).max(now + state.tick.mul_f64(0.75));
     }
 
     /// Another pace, if sending does not keep up with this one, or has time to spare.
@@ -386,8 +395,13 @@ impl ChannelState {
     }
 
     fn is_due(&self, now: Instant) -> bool {
+        self.next_due().is_some_and(|due| due <= now)
+    }
+
+    fn next_due(&self) -> Option<Instant> {
         let has_news = self.newest.is_some() || self.has_hole;
-        has_news && (self.due <= now || self.pending_items >= PENDING_ITEMS_MAX)
+        let is_full = self.pending_items >= PENDING_ITEMS_MAX;
+        has_news.then(|| if is_full { Instant::now() } else { self.due })
     }
 
     fn open(&mut self, head: Arc<RoomHead>) {

@@ -39,10 +39,13 @@ pub fn accept(edge: Arc<dyn Edge>, mut request: Request) -> Result<Response, Pro
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
         match upgraded.downcast::<TokioIo<TcpStream>>() {
-            Ok(parts) => session::serve(edge, running, parts.io.into_inner(), parts.read_buf).await,
+            // A task of its own, which holds no more than a socket needs.
+            Ok(parts) => drop(tokio::spawn(async move {
+                session::serve(edge, running, parts.io.into_inner(), parts.read_buf).await;
+                drop(place);
+            })),
             Err(_) => tracing::error!("a socket is not a TCP connection of this server's"),
         }
-        drop(place);
     });
     let switching = Response::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)
