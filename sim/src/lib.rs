@@ -1,11 +1,14 @@
 //! Whole nodes driven by one seeded scheduler, with a simulated clock, network, log and store, and everything going wrong.
 //!
-//! It runs the production state machines of wallet shards and control shard, gate, belief, parking, window, outbox,
-//! accumulators, flusher, recovery, the loading of rows, the resolving of gifts against the catalog, and pages of history.
+//! It runs the production state machines of wallet shards, room shards and control shard, gate, belief, parking, window,
+//! outbox, accumulators, flusher, recovery, the loading of rows, the resolving of gifts against the catalog, pages of history
+//! and the pages of feeds that the store has.
 //! Production code that it does **not** execute, and replaces by its own:
 //!
 //! - `engine::node::actor`, `door`, `relays`, `tasks`, `local` and `Node` itself: the shells on ractor and tokio, with
 //!   their mailboxes, permits, timers and pauses; what they do when a node is stopped in order is imitated here;
+//! - `engine::node::rooms`, which brings rooms their settings and asks them when their time has come: imitated as well, and so
+//!   is how `engine::service` makes one list of a feed out of the owner's memory and the store;
 //! - `engine::clock`, of which only the rule is imitated, in half of the worlds;
 //! - `engine::service` and everything above it: HTTP, authentication, command line;
 //! - `engine::audit`, which folds logs by rules of its own, as `truth` does here;

@@ -241,6 +241,8 @@ impl<'a> Draft<'a> {
         self.is_changed = true;
         let begins = !room.is_closed && !self.head.is_open;
         if begins {
+            // They are ended in steps, and the next live may begin before the last step.
+            self.end_some(ComboEnd::LiveEnded, |_| true);
             self.end_period(Period::Live);
             self.head.live += 1;
             (self.head.is_open, self.head.since) = (true, self.now);
@@ -274,8 +276,12 @@ impl<'a> Draft<'a> {
 
     /// Ends the streaks of somebody who left.
     pub fn leave(&mut self, user: UserId) {
-        let theirs = self.state.combos.in_order().filter(|(key, _)| key.sender == user).take(ENDED_AT_ONCE);
-        let ended: Vec<_> = theirs.map(|(key, combo)| (key.clone(), combo.clone())).collect();
-        ended.iter().for_each(|(key, combo)| self.end(key, combo, ComboEnd::Left));
+        self.end_some(ComboEnd::Left, |key| key.sender == user);
+    }
+
+    fn end_some(&mut self, cause: ComboEnd, ends: impl Fn(&ComboKey) -> bool) {
+        let some = self.state.combos.in_order().filter(|(key, _)| ends(key)).take(ENDED_AT_ONCE);
+        let ended: Vec<_> = some.map(|(key, combo)| (key.clone(), combo.clone())).collect();
+        ended.iter().for_each(|(key, combo)| self.end(key, combo, cause));
     }
 }

@@ -87,6 +87,19 @@ fn the_end_of_a_live_ends_every_streak_once() {
 }
 
 #[test]
+fn no_streak_goes_on_into_the_next_live() {
+    let mut world = World::new(RoomLimits::default());
+    let room = |version| Room { version: Seq(version), ..Room::new(ROOM, vec![HOST]) };
+    world.give(vec![tap(&world, None)]);
+    world.follow(&Room { is_closed: true, ..room(1) });
+    world.follow(&room(2));
+    world.give(vec![tap(&world, None)]);
+    let all = ended(&world);
+    assert_eq!((all.len(), all[0].id, all[0].cause), (1, RoomSeq(2), ComboEnd::LiveEnded));
+    assert_eq!(combos(&world), [(2, 1), (6, 1)], "nobody had asked for the time in between");
+}
+
+#[test]
 fn whoever_leaves_ends_their_own_streaks_only() {
     let mut world = World::new(RoomLimits::default());
     world.give(vec![tap(&world, None), RoomGift { sender: BOB, ..tap(&world, None) }]);
