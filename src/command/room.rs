@@ -45,6 +45,7 @@ pub enum Room {
 
 #[derive(Debug, Args)]
 pub struct Open {
+    /// The room's number.
     #[arg(value_name = "ROOM")]
     room: u64,
     /// A user who can be sent gifts there; several times for several.
@@ -68,6 +69,7 @@ pub struct Open {
 
 #[derive(Debug, Args)]
 pub struct Get {
+    /// The room's number.
     #[arg(value_name = "ROOM")]
     room: u64,
     #[command(flatten)]
@@ -76,6 +78,7 @@ pub struct Get {
 
 #[derive(Debug, Args)]
 pub struct Top {
+    /// The room's number.
     #[arg(value_name = "ROOM")]
     room: u64,
     /// Of this live, or of the day or the week of business.
@@ -99,6 +102,7 @@ pub struct Top {
 
 #[derive(Debug, Args)]
 pub struct Close {
+    /// The room's number.
     #[arg(value_name = "ROOM")]
     room: u64,
     /// For whoever asks later why it was closed.

@@ -20,6 +20,7 @@ const ATTEMPTS_MAX: usize = 30;
 
 #[derive(Debug, Args)]
 pub struct Feed {
+    /// The room's number.
     #[arg(value_name = "ROOM")]
     room: u64,
     /// The last entry that is known.

@@ -174,7 +174,10 @@ impl OpenStream {
         };
         let followed = tokio::select! {
             followed = followed => followed?,
-            () = tokio::time::sleep(heartbeat) => return Some(Bytes::from_static(b":\n\n")),
+            () = tokio::time::sleep(heartbeat) => {
+                self.follower.look_again();
+                return Some(Bytes::from_static(b":\n\n"));
+            }
             () = tokio::time::sleep_until(self.until) => return None,
             () = self.state.readiness.draining() => return None,
         };

@@ -58,6 +58,11 @@ impl Follower {
         self.place
     }
 
+    /// Reads the feed before it waits again: a shard that ends can take news with it that is durable and was not told.
+    pub fn look_again(&mut self) {
+        self.is_unsure = true;
+    }
+
     /// What comes next, once there is something. May be given up at any moment and asked again; after an error as well.
     pub async fn next(&mut self) -> Result<Followed, ServiceError> {
         loop {

@@ -37,6 +37,21 @@ fn bodies_of_gifts() {
 }
 
 #[test]
+fn bodies_of_rooms() {
+    let world = World::start();
+    target!(|input: &[u8]| {
+        let body = words::json(input);
+        world.send(Method::PUT, "/v1/rooms/7", &HeaderMap::new(), &body);
+        world.post("/v1/rooms/7:close", &body);
+        if let Ok(value) = HeaderValue::from_bytes(input) {
+            // Of a room that is not there, so that no stream is begun that does not end.
+            let headers = HeaderMap::from_iter([(http::HeaderName::from_static("last-event-id"), value)]);
+            world.send(Method::GET, "/v1/rooms/8/events", &headers, &[]);
+        }
+    });
+}
+
+#[test]
 fn bodies_of_payments_and_transfers() {
     let world = World::start();
     target!(|input: &[u8]| {
@@ -75,9 +90,15 @@ fn paths_and_queries() {
     let world = World::start();
     target!(|input: &[u8]| {
         let text = words::query(input);
-        for path in
-            ["/v1/users/3001/history?", "/v1/users/3001/balances?after=", "/v1/gifts/", "/v1/rooms/", "/assets/"]
-        {
+        for path in [
+            "/v1/users/3001/history?",
+            "/v1/users/3001/balances?after=",
+            "/v1/gifts/",
+            "/v1/rooms/",
+            "/v1/rooms/1001/feed?",
+            "/v1/rooms/1001/boards/",
+            "/assets/",
+        ] {
             world.send(Method::GET, &format!("{path}{text}"), &HeaderMap::new(), &[]);
         }
     });

@@ -1,6 +1,6 @@
 //! Random bytes as something that gets further than random bytes would.
 
-const JSON: [&str; 64] = [
+const JSON: [&str; 72] = [
     "{",
     "{",
     "}",
@@ -65,9 +65,17 @@ const JSON: [&str; 64] = [
     "\"toUserIds\":[2001]",
     "\"gift\":[",
     "\"version\":1",
+    "\"hosts\":[2001,2002]",
+    "\"gifts\":[1]",
+    "\"plugins\":[{",
+    "\"kind\":\"goal\"",
+    "\"kind\":\"pk\"",
+    "\"target\":1",
+    "\"until\":\"0\"",
+    "\"reason\":\"r\"",
 ];
 
-const QUERY: [&str; 32] = [
+const QUERY: [&str; 38] = [
     "&",
     "&",
     "=",
@@ -100,6 +108,12 @@ const QUERY: [&str; 32] = [
     "AQAAuQsAAAAAAAA",
     "sender=3001",
     "final_after=0",
+    "feed",
+    "snapshot",
+    "boards",
+    "live",
+    "after=1",
+    "user=2001",
 ];
 
 /// Half of all inputs as they are, the other half as a sequence of words.
