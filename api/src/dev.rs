@@ -49,9 +49,11 @@ struct ViewerBody<'a> {
 
 pub async fn viewers(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, Problem> {
     let options = options(&state, &headers)?;
-    let viewer = |viewer: &'_ DevViewer| (IdText::from(viewer.user), viewer.name.clone(), viewer.token.clone());
-    let all: Vec<_> = options.viewers.iter().map(viewer).collect();
-    let viewers = all.iter().map(|(user_id, name, token)| ViewerBody { user_id: user_id.clone(), name, token });
+    let viewers = options.viewers.iter().map(|DevViewer { user, name, token }| ViewerBody {
+        user_id: IdText::from(*user),
+        name,
+        token,
+    });
     Ok(edge::json(&Viewers { viewers: viewers.collect() }))
 }
 

@@ -115,7 +115,7 @@ async fn a_room_is_opened_given_gifts_and_closed() {
     for ended in items.iter().filter(|item| item["kind"] == "combo_end") {
         assert_eq!((&ended["cause"], &ended["combo"]["final"]), (&json!("time"), &json!(true)), "{ended}");
         let of_streak = |item: &&Value| item["kind"] == "gift" && item["combo"]["id"] == ended["combo"]["id"];
-        let last = items.iter().filter(of_streak).next_back().unwrap();
+        let last = items.iter().rfind(of_streak).unwrap();
         assert_eq!(
             (&last["combo"]["count"], &last["combo"]["value"]),
             (&ended["combo"]["count"], &ended["combo"]["value"])

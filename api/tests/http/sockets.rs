@@ -310,7 +310,6 @@ async fn a_peer_that_is_gone_is_noticed() {
     tokio::task::block_in_place(|| {
         let (mut silent, _) = doors.viewer(ANN);
         // It neither reads nor answers, as a machine that lost its network.
-        std::thread::sleep(Duration::from_millis(400));
         let (mut alive, _) = doors.viewer(BOB);
         let until = std::time::Instant::now() + Duration::from_millis(600);
         alive.ws.get_mut().set_read_timeout(Some(Duration::from_millis(50))).unwrap();
@@ -344,9 +343,9 @@ async fn who_may_connect_is_settled_before_there_is_a_socket() {
     let mut options = ws(|ws| ws.sockets_max = 2);
     options.cors.origins = vec!["https://app.example.com".parse().unwrap()];
     let doors = Doors::open(|_| (), options).await;
-    let status = |error: Box<Error>| match *error {
-        Error::Http(response) => response.status().as_u16(),
-        other => panic!("{other}"),
+    let status = |error: Box<Error>| {
+        let Error::Http(response) = *error else { panic!("{error}") };
+        response.status().as_u16()
     };
     tokio::task::block_in_place(|| {
         let refused = |protocol, headers: &[(&'static str, &str)]| {

@@ -46,9 +46,9 @@ pub struct Viewer {
     events: Cell<u64>,
     /// What went wrong first.
     wrong: RefCell<Option<String>>,
-    results: mpsc::UnboundedSender<Value>,
+    results: mpsc::Sender<Value>,
     /// Taken by whoever sends.
-    told: RefCell<mpsc::UnboundedReceiver<Value>>,
+    told: RefCell<mpsc::Receiver<Value>>,
 }
 
 /// The connection for the protocol's own code, which never waits.
@@ -127,7 +127,8 @@ impl Viewer {
                 Err(HandshakeError::Failure(error)) => return Err(failed(error.to_string())),
             }
         };
-        let (results, told) = mpsc::unbounded_channel();
+        // One gift of a viewer is under way at a time.
+        let (results, told) = mpsc::channel(1);
         let viewer = Rc::new(Viewer {
             tcp,
             ws: RefCell::new(ws),
@@ -191,7 +192,7 @@ impl Viewer {
     fn take(&self, text: &str, at: Instant) {
         if !text.starts_with(r#"{"type":"tick""#) {
             return match serde_json::from_str::<Value>(text) {
-                Ok(frame) if frame["type"] == "result" => drop(self.results.send(frame)),
+                Ok(frame) if frame["type"] == "result" => drop(self.results.try_send(frame)),
                 Ok(frame) if frame["type"] == "level" => {}
                 Ok(_) | Err(_) => self.note_wrong(format!("it was told {text}")),
             };

@@ -62,10 +62,14 @@ impl Watcher {
                     let _over = self.listen(socket, client.as_ref().expect("it was just used"));
                 }
                 // Nobody is there: a killed server takes a moment to come back.
-                None => std::thread::sleep(Duration::from_millis(20)),
+                None => self.rest(20),
             }
         }
         self.seen
+    }
+
+    fn rest(&self, millis: u64) {
+        self.runtime.block_on(tokio::time::sleep(Duration::from_millis(millis)));
     }
 
     fn has_all(&self) -> bool {
@@ -93,7 +97,8 @@ impl Watcher {
     fn listen(&mut self, mut socket: WebSocket<TcpStream>, client: &Client) -> Result<(), Over> {
         while !self.has_all() {
             if self.is_slow && self.dice.percent(3) {
-                std::thread::sleep(Duration::from_millis(self.dice.below(400)));
+                let long = self.dice.below(400);
+                self.rest(long);
             }
             // Networks fail without a server's help too.
             if self.dice.percent(1) {
