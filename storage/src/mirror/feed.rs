@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use largesse_engine::store::{BalanceRow, FlushBatch};
-use largesse_engine::units::{Amount, AssetId, Seq, ShardId, UserId};
+use largesse_engine::units::{Amount, AssetId, Seq, ShardId, ShardKind, UserId};
 use tokio::sync::Notify;
 
 use super::entry::AsOf;
@@ -39,13 +39,16 @@ pub(super) struct News {
 }
 
 impl News {
-    /// What of a batch is to be mirrored.
-    pub fn of(batch: &FlushBatch) -> News {
+    /// What of a batch is to be mirrored; of rooms nothing is.
+    pub fn of(batch: &FlushBatch) -> Option<News> {
+        if batch.shard.kind == ShardKind::Room {
+            return None;
+        }
         let checkpoint = &batch.checkpoint;
         let as_of = AsOf { at: checkpoint.time, seq: Seq(checkpoint.fold.next.get() - 1) };
         let row = |row: &BalanceRow| ((row.user, row.asset), (row.amount, row.seq));
         let state = (batch.shard == ShardId::CONTROL).then(|| checkpoint.state.clone());
-        News { as_of, balances: batch.balances.iter().map(row).collect(), state }
+        Some(News { as_of, balances: batch.balances.iter().map(row).collect(), state })
     }
 
     /// Lays what is newer over this.
@@ -150,6 +153,19 @@ mod tests {
     use largesse_engine::units::Time;
 
     use super::*;
+    use crate::conformance::store::Batch;
+
+    #[test]
+    fn rooms_are_no_news() {
+        let of = |shard| {
+            let mut batch = Batch::upto(9).0;
+            (batch.shard, batch.checkpoint.shard) = (shard, shard);
+            News::of(&batch)
+        };
+        assert!(of(ShardId::wallet(3)).is_some());
+        assert!(of(ShardId::CONTROL).is_some_and(|news| news.state.is_some()));
+        assert!(of(ShardId::room(3)).is_none());
+    }
 
     fn news(at: u64, rows: &[(u64, u64, u64)]) -> News {
         let row = |&(user, amount, seq): &(u64, u64, u64)| {

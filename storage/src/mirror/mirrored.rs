@@ -31,7 +31,9 @@ impl Store for Mirrored {
         let (shard, news) = (batch.shard, News::of(&batch));
         async move {
             self.store.write(batch).await?;
-            self.feed.push(shard, news);
+            if let Some(news) = news {
+                self.feed.push(shard, news);
+            }
             Ok(())
         }
         .boxed()
