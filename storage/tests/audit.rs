@@ -26,7 +26,9 @@ use largesse_engine::room::settings::Room;
 use largesse_engine::service::{GiftRequest, Patience, Service};
 use largesse_engine::shard::ShardLimits;
 use largesse_engine::store::{FlushBatch, Store};
-use largesse_engine::units::{Amount, AssetId, Epoch, GiftId, NodeId, Position, RoomId, Seq, ShardId, UserId};
+use largesse_engine::units::{
+    Amount, AssetId, Epoch, GiftId, NodeId, Position, RoomId, Seq, ShardId, ShardKind, UserId,
+};
 use largesse_engine::wallet::command::{GiftSaid, RechargeSaid};
 use largesse_engine::wallet::event::{Channel, WalletEvent};
 use largesse_engine::wallet::wallets::WalletLimits;
@@ -241,7 +243,7 @@ fn with_events(entry: &LogEntry, events: &[WalletEvent]) -> Bytes {
 
 /// The records of wallet shards whose first event is wanted.
 fn records(dir: &Path, is_wanted: impl Fn(&WalletEvent) -> bool) -> Vec<Frame> {
-    let is_wallet = |frame: &Frame| frame.shard != ShardId::CONTROL;
+    let is_wallet = |frame: &Frame| frame.shard.kind == ShardKind::Wallet;
     let starts_so = |frame: &Frame| events(&frame.entry()).first().is_some_and(&is_wanted);
     frames(dir).into_iter().filter(is_wallet).filter(starts_so).collect()
 }
