@@ -220,7 +220,13 @@ fn gift_shown() -> GiftShown {
         count: 300,
         events: 70_000,
         client_combo: Some(u64::MAX),
-        combo: Some(ComboNow { id: RoomSeq(5), count: 301, value: 90_300, expires: Time(1_700_000_005_000) }),
+        combo: Some(ComboNow {
+            id: RoomSeq(5),
+            slot: 70_000,
+            count: 301,
+            value: 90_300,
+            expires: Time(1_700_000_005_000),
+        }),
         tier: Some(Tier::Grand),
         effect: EffectShown::Joined,
         scores: GiftScores {
@@ -272,7 +278,7 @@ fn room_event() -> RoomEvent {
 /// The rows of a room's state, which are stored as these bytes.
 fn room_rows() -> (Vec<RowKey>, ComboRow, ScoreRow) {
     let (asset, user) = (COIN, UserId(2001));
-    let keys = vec![RowKey::Head, RowKey::Combo(RoomSeq(5)), RowKey::Sender(asset, user), RowKey::Host(asset, user)];
+    let keys = vec![RowKey::Head, RowKey::Combo(70_000), RowKey::Sender(asset, user), RowKey::Host(asset, user)];
     let combo = Combo { now: gift_shown().combo.unwrap(), client: Some(7) };
     (keys, ComboRow { key: combo_key(), combo }, ScoreRow { value: 70_000, reached: RoomSeq(5) })
 }

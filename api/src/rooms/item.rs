@@ -355,7 +355,7 @@ mod tests {
             count: 20,
             events: 2,
             client_combo: Some(7),
-            combo: Some(ComboNow { id: RoomSeq(12), count: 30, value: 300, expires: Time(AT.get() + 5_000) }),
+            combo: Some(ComboNow { id: RoomSeq(12), slot: 3, count: 30, value: 300, expires: Time(AT.get() + 5_000) }),
             tier: Some(Tier::Small),
             effect: EffectShown::Joined,
             scores: GiftScores::default(),
@@ -373,6 +373,7 @@ mod tests {
         let plain = GiftShown { combo: None, tier: None, effect: EffectShown::None, asset: AssetId(8), ..a_gift() };
         let ended = ComboEnded {
             id: RoomSeq(12),
+            slot: 3,
             sender: UserId(u64::MAX),
             receivers: users(&[2001]),
             gift: GiftId(9),

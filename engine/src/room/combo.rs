@@ -1,6 +1,6 @@
 //! Streaks of taps. Their ids are the room's own, and each ends once, whatever its client does.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bincode::{Decode, Encode};
 use hashbrown::HashMap;
@@ -37,6 +37,7 @@ impl ComboKey {
     pub fn ended(&self, combo: &ComboNow, cause: ComboEnd) -> ComboEnded {
         ComboEnded {
             id: combo.id,
+            slot: combo.slot,
             sender: self.sender,
             receivers: self.receivers.clone(),
             gift: self.gift,
@@ -55,9 +56,33 @@ pub struct Combos {
     by_id: HashMap<RoomSeq, ComboKey, foldhash::fast::FixedState>,
     /// In the order in which they end. One that was gone on with has a later place as well, and only that counts.
     queue: VecDeque<(Time, RoomSeq)>,
+    /// Slots below `fresh` that nobody has. The lowest are given away first, so that rows are written over and over: a
+    /// database that only marks what was deleted would have to read past a day's streaks otherwise.
+    free: BTreeSet<u32>,
+    fresh: u32,
+}
+
+/// Slots for new streaks, beside those that are open.
+#[derive(Debug)]
+pub struct FreeSlots<'a> {
+    free: std::collections::btree_set::Iter<'a, u32>,
+    fresh: u32,
+}
+
+impl FreeSlots<'_> {
+    pub fn take(&mut self) -> u32 {
+        self.free.next().copied().unwrap_or_else(|| {
+            self.fresh += 1;
+            self.fresh - 1
+        })
+    }
 }
 
 impl Combos {
+    pub fn free_slots(&self) -> FreeSlots<'_> {
+        FreeSlots { free: self.free.iter(), fresh: self.fresh }
+    }
+
     pub fn len(&self) -> usize {
         self.by_key.len()
     }
@@ -80,6 +105,13 @@ impl Combos {
         if !is_current(&self.by_id, &self.by_key, place) {
             self.queue.push_back(place);
         }
+        let slot = combo.now.slot;
+        if slot >= self.fresh {
+            self.free.extend(self.fresh..slot);
+            self.fresh = slot + 1;
+        } else {
+            self.free.remove(&slot);
+        }
         self.by_id.insert(combo.now.id, key.clone());
         self.by_key.insert(key, combo);
         // Places that count no more are bounded by those that do.
@@ -90,8 +122,8 @@ impl Combos {
     }
 
     pub fn end(&mut self, id: RoomSeq) {
-        if let Some(key) = self.by_id.remove(&id) {
-            self.by_key.remove(&key);
+        if let Some(combo) = self.by_id.remove(&id).and_then(|key| self.by_key.remove(&key)) {
+            self.free.insert(combo.now.slot);
         }
         while let Some(place) = self.queue.front() {
             if is_current(&self.by_id, &self.by_key, *place) {
@@ -119,6 +151,9 @@ impl Combos {
     pub fn sort(&mut self) {
         self.queue = self.by_key.values().map(|combo| (combo.now.expires, combo.now.id)).collect();
         self.queue.make_contiguous().sort_unstable();
+        let taken: BTreeSet<u32> = self.by_key.values().map(|combo| combo.now.slot).collect();
+        self.fresh = taken.last().map_or(0, |last| last + 1);
+        self.free = (0..self.fresh).filter(|slot| !taken.contains(slot)).collect();
     }
 }
 
@@ -136,7 +171,8 @@ mod tests {
     fn streak(sender: u64, id: u64, count: u64) -> (ComboKey, Combo) {
         let receivers = [UserId(9)].into_iter().collect();
         let key = ComboKey { sender: UserId(sender), gift: GiftId(1), asset: AssetId(1), receivers };
-        let now = ComboNow { id: RoomSeq(id), count, value: count, expires: Time(50) };
+        let slot = u32::try_from(sender).unwrap() - 1;
+        let now = ComboNow { id: RoomSeq(id), slot, count, value: count, expires: Time(50) };
         (key, Combo { now, client: None })
     }
 
@@ -148,5 +184,20 @@ mod tests {
         }
         let order: Vec<_> = combos.in_order().map(|(key, combo)| (key.sender.get(), combo.now.count)).collect();
         assert_eq!(order, [(1, 2), (2, 1)]);
+    }
+
+    #[test]
+    fn slots_are_given_away_again_the_lowest_first() {
+        let mut combos = Combos::default();
+        (1..=4).for_each(|number| {
+            let (key, combo) = streak(number, number, 1);
+            combos.set(key, combo);
+        });
+        combos.end(RoomSeq(3));
+        combos.end(RoomSeq(1));
+        let mut free = combos.free_slots();
+        assert_eq!([free.take(), free.take(), free.take()], [0, 2, 4]);
+        combos.sort();
+        assert_eq!(combos.free_slots().take(), 0, "as after a start");
     }
 }

@@ -5,7 +5,7 @@ use hashbrown::HashMap;
 use crate::catalog::{Catalog, SendRule};
 use crate::codec::Few;
 use crate::room::board::{BusinessZone, Side};
-use crate::room::combo::{COMBOS_MAX, Combo, ComboKey};
+use crate::room::combo::{COMBOS_MAX, Combo, ComboKey, FreeSlots};
 use crate::room::event::{
     ComboEnd, ComboNow, FeedItem, FeedWhat, Followed, GiftScores, GiftShown, Period, RoomHead, RoomShown, RowGroup,
     Scores,
@@ -34,6 +34,7 @@ pub struct Draft<'a> {
     ended: Few<RowGroup>,
     /// Streaks as they are by now; `None` of those that ended.
     combos: Overlay<ComboKey, Option<Combo>>,
+    slots: FreeSlots<'a>,
     scores: Overlay<(Period, Side, AssetId, UserId), u64>,
     is_changed: bool,
 }
@@ -52,6 +53,7 @@ impl<'a> Draft<'a> {
             items: Vec::new(),
             ended: Few::default(),
             combos: Overlay::default(),
+            slots: state.combos.free_slots(),
             scores: Overlay::default(),
             is_changed: false,
         }
@@ -126,24 +128,25 @@ impl<'a> Draft<'a> {
             Some(changed) => changed.clone(),
             None => self.state.combos.get(&key).cloned(),
         };
-        let (id, before, is_streak) = match open {
-            Some(combo) if combo.now.expires > self.now && combo.client == gift.combo => {
-                (combo.now.id, Some(combo.now), true)
-            }
+        let (before, is_streak) = match open {
+            Some(combo) if combo.now.expires > self.now && combo.client == gift.combo => (Some(combo.now), true),
             Some(combo) => {
                 let cause = if combo.now.expires <= self.now { ComboEnd::Time } else { ComboEnd::Replaced };
                 self.end(&key, &combo, cause);
-                (self.next(), None, false)
+                (None, false)
             }
             None if self.head.open_combos as usize >= COMBOS_MAX => return (None, false),
-            None => (self.next(), None, false),
+            None => (None, false),
         };
-        let (count_before, value_before) = before.map_or((0, 0), |before| (before.count, before.value));
+        let before = match before {
+            Some(before) => before,
+            None => ComboNow { id: self.next(), slot: self.slots.take(), count: 0, value: 0, expires: self.now },
+        };
         let now = ComboNow {
-            id,
-            count: count_before.saturating_add(count),
-            value: value_before.saturating_add(value),
+            count: before.count.saturating_add(count),
+            value: before.value.saturating_add(value),
             expires: self.now.plus_millis(self.combo_millis),
+            ..before
         };
         self.head.open_combos += u32::from(!is_streak);
         self.combos.insert(key, Some(Combo { now, client: gift.combo }));

@@ -98,6 +98,8 @@ impl GiftShown {
 pub struct ComboNow {
     /// The entry that opened it.
     pub id: RoomSeq,
+    /// Its place among those that are open: its row lies there, and that of another one once it has ended.
+    pub slot: u32,
     /// Pieces for each receiver so far.
     pub count: u64,
     pub value: u64,
@@ -108,6 +110,7 @@ pub struct ComboNow {
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct ComboEnded {
     pub id: RoomSeq,
+    pub slot: u32,
     pub sender: UserId,
     pub receivers: Few<UserId>,
     pub gift: GiftId,

@@ -51,11 +51,11 @@ impl RoomRows {
                         let (sender, asset) = (gift.sender, gift.asset);
                         let key = ComboKey { sender, gift: gift.gift, asset, receivers: gift.receivers.clone() };
                         let row = codec::encode(&ComboRow { key, combo: Combo { now, client: gift.client_combo } });
-                        self.rows.insert((room, RowGroup::ROOM, RowKey::Combo(now.id)), (row, seq));
+                        self.rows.insert((room, RowGroup::ROOM, RowKey::Combo(now.slot)), (row, seq));
                     }
                 }
                 FeedWhat::ComboEnded(ended) => {
-                    self.rows.insert((room, RowGroup::ROOM, RowKey::Combo(ended.id)), (Vec::new(), seq));
+                    self.rows.insert((room, RowGroup::ROOM, RowKey::Combo(ended.slot)), (Vec::new(), seq));
                 }
                 FeedWhat::LiveStarted { .. } | FeedWhat::LiveEnded { .. } | FeedWhat::Plugin(_) => {}
             }

@@ -42,7 +42,8 @@ pub struct RoomState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub enum RowKey {
     Head,
-    Combo(RoomSeq),
+    /// By its slot.
+    Combo(u32),
     Sender(AssetId, UserId),
     Host(AssetId, UserId),
 }
@@ -168,9 +169,10 @@ impl RoomState {
                         self.head = Some(Arc::new(codec::decode(&row.value).map_err(impossible)?));
                     }
                 }
-                RowKey::Combo(id) => {
+                RowKey::Combo(_) => {
+                    let ComboRow { key, combo } = codec::decode(&row.value).map_err(impossible)?;
+                    let id = combo.now.id;
                     if !self.combos.contains(id) && !self.ended.contains(&id) {
-                        let ComboRow { key, combo } = codec::decode(&row.value).map_err(impossible)?;
                         self.combos.set(key, combo);
                     }
                 }

@@ -46,6 +46,7 @@ struct Open {
     client: Option<u64>,
     /// The live that it began in; not told of streaks in memory.
     live: Option<u32>,
+    slot: u32,
     count: u64,
     value: u64,
     expires: Time,
@@ -183,6 +184,8 @@ impl RoomTruth {
         if combo.id == number {
             let other = self.combos.iter().find(|(_, open)| open.is_of(gift));
             assert_eq!(other, None, "a streak begins at {number} beside one of the same");
+            let neighbour = self.combos.iter().find(|(_, open)| open.slot == combo.slot);
+            assert_eq!(neighbour, None, "a streak begins at {number} where another one is");
             let open = Open {
                 sender: gift.sender,
                 gift: gift.gift,
@@ -190,6 +193,7 @@ impl RoomTruth {
                 receivers: gift.receivers.to_vec(),
                 client: gift.client_combo,
                 live: Some(self.live),
+                slot: combo.slot,
                 count: 0,
                 value: 0,
                 expires: combo.expires,
@@ -199,6 +203,7 @@ impl RoomTruth {
         let open = self.combos.get_mut(&combo.id);
         let open =
             open.unwrap_or_else(|| panic!("streak {} goes on at {number}: it has ended or never began", combo.id));
+        assert_eq!(open.slot, combo.slot, "streak {} moves", combo.id);
         assert!(open.is_of(gift) && open.client == gift.client_combo, "streak {} goes on with another gift", combo.id);
         assert!(open.expires > now, "streak {} goes on at {now}, it was over at {}", combo.id, open.expires);
         assert_eq!(open.live, Some(self.live), "streak {} goes on in another live", combo.id);
@@ -212,6 +217,7 @@ impl RoomTruth {
         let is_it = (open.sender, open.gift, open.asset) == (ended.sender, ended.gift, ended.asset)
             && open.receivers[..] == ended.receivers[..];
         assert!(is_it, "streak {} ends as another one: {open:?}, {ended:?}", ended.id);
+        assert_eq!(ended.slot, open.slot, "streak {} ends where it is", ended.id);
         assert_eq!((ended.count, ended.value), (open.count, open.value), "what streak {} came to", ended.id);
         match ended.cause {
             ComboEnd::Time => assert!(open.expires <= now, "streak {} ends before its time", ended.id),
@@ -300,10 +306,10 @@ impl RoomTruth {
         let head = state.head.as_ref();
         assert_eq!(head, Some(self.head()), "I6 replay: the head of room {room}");
         let combos = state.combos.in_order().map(|(key, combo)| {
-            let ComboNow { id, count, value, expires } = combo.now;
+            let ComboNow { id, slot, count, value, expires } = combo.now;
             let (receivers, client) = (key.receivers.to_vec(), combo.client);
             let (sender, gift, asset) = (key.sender, key.gift, key.asset);
-            (id, Open { sender, gift, asset, receivers, client, live: None, count, value, expires })
+            (id, Open { sender, gift, asset, receivers, client, live: None, slot, count, value, expires })
         });
         let combos: BTreeMap<RoomSeq, Open> = combos.collect();
         let known = self.combos.iter().map(|(id, open)| (*id, Open { live: None, ..open.clone() }));
@@ -333,16 +339,20 @@ impl RoomTruth {
                 let known = self.heads.iter().find(|(seq, _)| *seq == row.seq);
                 assert_eq!(known.map(|(_, head)| &**head), Some(&head), "I6 replay: the head of room {room}");
             }
-            RowKey::Combo(id) if row.value.is_empty() => {
-                let is_over = !self.combos.contains_key(&id);
-                assert!(is_over, "I6 replay: streak {id} of room {room} is open, the flusher takes it away");
+            RowKey::Combo(slot) if row.value.is_empty() => {
+                // Another streak may have the slot by now.
+                let has_ended =
+                    |item: &FeedItem| matches!(&item.what, FeedWhat::ComboEnded(ended) if ended.slot == slot);
+                let is_known = self.items.iter().any(has_ended);
+                assert!(is_known, "I6 replay: no streak in slot {slot} of room {room} ended, and the flusher ends one");
             }
-            RowKey::Combo(id) => {
+            RowKey::Combo(slot) => {
                 let ComboRow { combo, .. } = codec::decode(&row.value).expect("the engine encoded it");
                 let is_it =
                     |item: &FeedItem| matches!(&item.what, FeedWhat::Gift(gift) if gift.combo == Some(combo.now));
                 let is_known = self.items.iter().any(is_it);
-                assert!(is_known && combo.now.id == id, "I6 replay: streak {id} of room {room} was never like this");
+                let is_there = is_known && combo.now.slot == slot;
+                assert!(is_there, "I6 replay: streak {} of room {room} was never like this", combo.now.id);
             }
             RowKey::Sender(asset, user) => self.check_score(row, true, asset, user),
             RowKey::Host(asset, user) => self.check_score(row, false, asset, user),
