@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use largesse_api::ApiState;
+use largesse_api::auth::Auth;
 use largesse_api::auth::jwks::{self, JWKS_BYTES_MAX};
 use largesse_config::ViewerConfig;
 use tokio::task::JoinHandle;
@@ -45,8 +45,11 @@ impl Published {
     }
 
     /// A file must be right from the start, like everything that is configured; an issuer may be away for a moment.
-    pub async fn start(mut self, state: ApiState) -> Result<JoinHandle<()>, Failure> {
-        if let Err(why) = self.look(&state).await {
+    pub async fn start<State>(mut self, state: State) -> Result<JoinHandle<()>, Failure>
+    where
+        State: AsRef<Auth> + Send + Sync + 'static,
+    {
+        if let Err(why) = self.look(state.as_ref()).await {
             match &self.source {
                 Source::File(path) => {
                     return Err(Failure::new(format_args!("auth.viewer.jwks-file: {}: {why}", path.display())));
@@ -56,32 +59,32 @@ impl Published {
                 }
             }
         }
-        Ok(tokio::spawn(async move { self.keep(&state).await }))
+        Ok(tokio::spawn(async move { self.keep(state.as_ref()).await }))
     }
 
-    async fn keep(mut self, state: &ApiState) {
+    async fn keep(mut self, auth: &Auth) {
         loop {
             let patience = if self.last.is_empty() { PAUSE.min(self.every) } else { self.every };
             let due = Instant::now() + patience;
             sleep(PAUSE.min(patience)).await;
             tokio::select! {
                 () = sleep_until(due) => (),
-                () = state.auth.tokens().key_wanted() => (),
+                () = auth.tokens().key_wanted() => (),
             }
-            if let Err(why) = self.look(state).await {
+            if let Err(why) = self.look(auth).await {
                 tracing::warn!(why, "the published keys cannot be read; those known until now stay in force");
             }
         }
     }
 
-    async fn look(&mut self, state: &ApiState) -> Result<(), String> {
+    async fn look(&mut self, auth: &Auth) -> Result<(), String> {
         let document = self.fetch().await?;
         if document == self.last {
             return Ok(());
         }
         let keys = jwks::parse(&document).map_err(|error| error.to_string())?;
         let count = keys.len();
-        state.auth.tokens().replace_published(keys).map_err(|error| error.to_string())?;
+        auth.tokens().replace_published(keys).map_err(|error| error.to_string())?;
         tracing::info!(keys = count, "published keys are in force");
         self.last = document;
         Ok(())

@@ -10,6 +10,7 @@ mod dev_env;
 mod dev_keys;
 mod events_out;
 mod exit;
+mod gateway;
 mod jwks;
 mod logs;
 mod mirrors;

@@ -14,8 +14,9 @@ use largesse_api::rates::{Rate, RateOptions};
 use largesse_api::room_pass::RoomPassOptions;
 use largesse_api::rooms::streams::StreamLimits;
 use largesse_api::state::Phase;
+use largesse_api::ws::WsOptions;
 use largesse_api::{ApiOptions, ApiState, ConnectionLimits, admin_router, public_router, serve_with};
-use largesse_config::{Algorithm, AuthConfig, Config, KeySource, RateLimit, RoomConfig, ViewerKey};
+use largesse_config::{Algorithm, AuthConfig, Config, KeySource, RateLimit, RoomConfig, ViewerKey, WsConfig};
 use largesse_engine::accumulator::AccumulatorLimits;
 use largesse_engine::clock::{SteadyClock, SystemClock};
 use largesse_engine::flush::FlushLimits;
@@ -32,6 +33,7 @@ use largesse_engine::wallet::wallets::WalletLimits;
 use largesse_engine::wallet::window::WindowLimits;
 use largesse_storage::events::{self, Events};
 use largesse_storage::folder::DataFolder;
+use largesse_storage::frames::Publisher;
 use largesse_storage::mirror::Mirror;
 use largesse_storage::store::gap;
 use tokio::net::TcpListener;
@@ -49,6 +51,7 @@ pub struct Running {
     pub admin: SocketAddr,
     node: Node,
     mirror: Option<Mirror>,
+    frames: Option<Publisher>,
     logs: Arc<dyn Logs>,
     /// Locked for as long as the process runs, also when neither log nor rows are in it.
     folder: Arc<DataFolder>,
@@ -107,6 +110,7 @@ pub async fn start_with(config: &Config, dev: Option<DevOptions>) -> Result<Runn
     let node = Node::start(node_options(config, shape), Arc::clone(&logs), Arc::clone(&store), clock).await;
     let node = node.map_err(Failure::new)?;
     let events = events.map(|events| events.start(store, node.healths())).transpose().map_err(Failure::new)?;
+    let frames = mirrors::publish(&config.frames, &ledger, || node.service().rooms.news())?;
     let state = ApiState::new(node.service(), options, metrics).map_err(Failure::new)?;
     let published = match published {
         Some(published) => Some(published.start(state.clone()).await?),
@@ -134,6 +138,7 @@ pub async fn start_with(config: &Config, dev: Option<DevOptions>) -> Result<Runn
         admin: admin_address,
         node,
         mirror,
+        frames,
         logs,
         folder,
         events,
@@ -184,7 +189,7 @@ impl Running {
                 tracing::warn!(%error, "a door did not close cleanly");
             }
         }
-        drop(self.state);
+        drop((self.state, self.frames));
         self.node.stop().await;
         if let Some(mirror) = self.mirror {
             mirror.stop().await;
@@ -198,13 +203,13 @@ impl Running {
 }
 
 /// Listens from before the process says that it is ready: whoever has read that may end it at once.
-struct Signals {
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn listen() -> Result<Signals, Failure> {
+    pub fn listen() -> Result<Signals, Failure> {
         let told = |error| Failure::new(format_args!("cannot listen for signals: {error}"));
         Ok(Signals {
             terminate: signal(SignalKind::terminate()).map_err(told)?,
@@ -212,7 +217,7 @@ impl Signals {
         })
     }
 
-    async fn asked_to_end(&mut self) {
+    pub async fn asked_to_end(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => (),
             _ = self.interrupt.recv() => (),
@@ -220,14 +225,14 @@ impl Signals {
     }
 }
 
-async fn bind(address: SocketAddr, key: &str, flag: &str) -> Result<TcpListener, Failure> {
+pub async fn bind(address: SocketAddr, key: &str, flag: &str) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| {
         Failure::new(format_args!("{key}: cannot listen on {address}: {error}"))
             .help(format_args!("name another address with {flag}; port 0 picks a free one"))
     })
 }
 
-fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+pub fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
     listener.local_addr().map_err(|error| Failure::new(format_args!("cannot tell the address: {error}")))
 }
 
@@ -283,7 +288,6 @@ fn api_options(config: &Config, auth: AuthOptions) -> Result<ApiOptions, Failure
     let limits = &config.limits;
     let pass = &config.auth.room_pass;
     let secret = pass.source().map(KeySource::read).transpose().map_err(Failure::new)?;
-    let origin = |origin: &String| HeaderValue::from_str(origin).map_err(Failure::new);
     Ok(ApiOptions {
         auth,
         rates: RateOptions {
@@ -294,7 +298,7 @@ fn api_options(config: &Config, auth: AuthOptions) -> Result<ApiOptions, Failure
             proxies: limits.proxies,
         },
         room_pass: secret.map(|secret| RoomPassOptions { secret: secret.expose().into(), ttl: pass.ttl }),
-        cors: CorsOptions { origins: config.http.origins.iter().map(origin).collect::<Result<_, _>>()? },
+        cors: origins(config)?,
         payments: payments::options(&config.recharge)?,
         room_streams: StreamLimits {
             all_max: config.rooms.streams_max,
@@ -304,8 +308,19 @@ fn api_options(config: &Config, auth: AuthOptions) -> Result<ApiOptions, Failure
         body_bytes_max: config.http.body_bytes_max.as_usize(),
         catalog_bytes_max: config.http.catalog_bytes_max.as_usize(),
         request_timeout: config.http.deadline + config.http.answer_patience,
+        ws: ws_options(config),
         ..ApiOptions::default()
     })
+}
+
+pub fn origins(config: &Config) -> Result<CorsOptions, Failure> {
+    let origin = |origin: &String| HeaderValue::from_str(origin).map_err(Failure::new);
+    Ok(CorsOptions { origins: config.http.origins.iter().map(origin).collect::<Result<_, _>>()? })
+}
+
+pub fn ws_options(config: &Config) -> WsOptions {
+    let WsConfig { sockets_max, ping_every, auth_timeout } = config.ws;
+    WsOptions { sockets_max, ping_every, auth_timeout, ..WsOptions::default() }
 }
 
 /// Reads every key from where it is; one that cannot be read refuses to start.

@@ -12,7 +12,7 @@ use crate::signed::{self, SignedBy};
 use crate::state::{ApiState, Phase, Shared};
 
 /// How long a caller should wait who met a process that is about to end: others serve, or it will be back.
-const AFTER_LEAVING: std::time::Duration = std::time::Duration::from_secs(2);
+pub(crate) const AFTER_LEAVING: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Lets a request in. What came before the process was asked to end is finished; what comes after is turned away before
 /// anything is done, `is_work` being all but questions about the process itself.
@@ -57,7 +57,9 @@ pub fn caller_by(
             return Err(Problem::forbidden(format!("this key lacks the scope `{needed}`")));
         }
     }
-    if let Some(rates) = &state.rates {
+    // A gateway asks for all of its viewers, whose own requests are counted.
+    let is_internal = extensions.get::<MatchedPath>().is_some_and(|path| path.as_str().starts_with(scopes::INTERNAL));
+    if let Some(rates) = state.rates.as_ref().filter(|_| !is_internal) {
         rates.admit_caller(&caller, extensions.get::<StandingNote>())?;
     }
     Ok(caller)

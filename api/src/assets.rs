@@ -14,7 +14,6 @@ use crate::catalog::is_known;
 use crate::error::ErrorCode;
 use crate::openapi::errors::AssetErrors;
 use crate::problem::Problem;
-use crate::state::ApiState;
 
 #[derive(RustEmbed)]
 #[folder = "../web/assets"]
@@ -28,10 +27,10 @@ const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=604800");
 /// The path below `/assets/`.
 pub struct AssetPath(pub(crate) String);
 
-impl FromRequestParts<ApiState> for AssetPath {
+impl<S: Send + Sync> FromRequestParts<S> for AssetPath {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut http::request::Parts, _state: &ApiState) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut http::request::Parts, _state: &S) -> Result<Self, Problem> {
         let path = Path::<String>::from_request_parts(parts, &()).await;
         path.map(|Path(path)| AssetPath(path)).map_err(|rejection| Problem::bad_request(rejection.body_text()))
     }

@@ -73,7 +73,7 @@ pub async fn pass(State(edge): State<RouteEdge>, mut request: Request, next: Nex
 }
 
 /// Writes the body of an error, also of one that the framework made by itself.
-fn with_body(mut response: Response, trace: &Trace, accept_language: Option<&HeaderValue>) -> Response {
+pub(crate) fn with_body(mut response: Response, trace: &Trace, accept_language: Option<&HeaderValue>) -> Response {
     let problem = match response.extensions_mut().remove::<Problem>() {
         Some(problem) => problem,
         None if response.status().is_client_error() || response.status().is_server_error() => {
@@ -89,7 +89,7 @@ fn with_body(mut response: Response, trace: &Trace, accept_language: Option<&Hea
     problem.write_into(response, trace, Language::preferred(accept_language))
 }
 
-fn panicked(panic: &(dyn std::any::Any + Send), trace: &Trace) -> Response {
+pub(crate) fn panicked(panic: &(dyn std::any::Any + Send), trace: &Trace) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let why = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
     tracing::error!(trace_id = %trace, why, "a handler panicked");

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use bytes::Bytes;
@@ -213,6 +214,11 @@ pub(crate) async fn read_body(request: Request, bytes_max: usize, state: &ApiSta
 }
 
 async fn read_bytes(request: Request, bytes_max: usize, state: &ApiState) -> Result<Bytes, Problem> {
+    read_limited(request, bytes_max, state.options.body_timeout).await
+}
+
+/// The whole body, if it is not too large and comes in time.
+pub(crate) async fn read_limited(request: Request, bytes_max: usize, patience: Duration) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(ErrorCode::PayloadTooLarge, format!("a body here has at most {bytes_max} bytes"));
     let announced =
         request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
@@ -220,19 +226,16 @@ async fn read_bytes(request: Request, bytes_max: usize, state: &ApiState) -> Res
         return Err(too_large());
     }
     let body = Limited::new(request.into_body(), bytes_max).collect();
-    match in_time(body, state.options.body_timeout).await {
+    match in_time(body, patience).await {
         Some(Ok(body)) => Ok(body.to_bytes()),
         Some(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Some(Err(_)) => Err(Problem::bad_request("the body broke off")),
-        None => {
-            let detail = format!("the body did not arrive within {:?}", state.options.body_timeout);
-            Err(Problem::bad_request(detail))
-        }
+        None => Err(Problem::bad_request(format!("the body did not arrive within {patience:?}"))),
     }
 }
 
 /// Sets a timer only for a future that is not ready at once, as most bodies are.
-pub async fn in_time<F: Future>(future: F, patience: std::time::Duration) -> Option<F::Output> {
+pub async fn in_time<F: Future>(future: F, patience: Duration) -> Option<F::Output> {
     let mut future = pin!(future);
     match future.as_mut().now_or_never() {
         Some(output) => Some(output),

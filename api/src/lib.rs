@@ -35,6 +35,7 @@ pub mod dev;
 pub mod docs;
 pub mod gifts;
 pub mod history;
+pub mod internal;
 pub mod keys;
 pub mod ops;
 pub mod receipts;
@@ -44,6 +45,7 @@ pub mod station;
 pub mod transfers;
 pub mod ws;
 
+pub mod gateway;
 pub mod router;
 pub mod serve;
 

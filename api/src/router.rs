@@ -16,8 +16,8 @@ use crate::problem::Problem;
 use crate::state::ApiState;
 use crate::transfers;
 use crate::{
-    assets, balances, callbacks, catalog, dev, docs, gifts, history, keys, openapi, ops, recharges, room_pass, rooms,
-    station, ws,
+    assets, balances, callbacks, catalog, dev, docs, gifts, history, internal, keys, openapi, ops, recharges,
+    room_pass, rooms, station, ws,
 };
 
 /// What viewers and services reach.
@@ -52,6 +52,9 @@ pub fn public_router(state: ApiState) -> Router {
         .add_as_it_is("/openapi/interaction/gift/v1/sendgift", any(station::send_gift))
         .add_as_it_is("/openapi/interaction/gift/v1/listgift", any(station::list_gift))
         .add_as_it_is("/openapi/{*method}", any(station::unknown_method))
+        .add("/internal/rooms/{room}/head", get(internal::head))
+        .add("/internal/rooms/{room}/feed", get(internal::feed))
+        .add("/internal/catalog", get(internal::catalog))
         .add("/openapi.json", get(openapi::description))
         .add("/docs", get(docs::index))
         .add("/docs/{file}", get(docs::file))

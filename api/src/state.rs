@@ -70,6 +70,12 @@ impl ApiState {
     }
 }
 
+impl AsRef<Auth> for ApiState {
+    fn as_ref(&self) -> &Auth {
+        &self.auth
+    }
+}
+
 impl Deref for ApiState {
     type Target = Shared;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::auth::{Algorithm, AuthConfig, ServiceKey, ViewerKey};
 use crate::cql::CqlConfig;
-use crate::mirror::{MirrorConfig, MirrorKind};
+use crate::mirror::MirrorConfig;
 use crate::model::Config;
 use crate::values::{ByteSize, Secret, span};
 
@@ -51,6 +51,10 @@ impl Checks {
         }
     }
 
+    pub(crate) fn done(self) -> Result<(), Problems> {
+        if self.0.is_empty() { Ok(()) } else { Err(Problems(self.0)) }
+    }
+
     pub(crate) fn at_least_one(&mut self, value: usize, key: &str) {
         self.that(value > 0, key, "must be at least 1");
     }
@@ -70,7 +74,10 @@ impl Config {
         self.rooms.check(&mut checks);
         self.check_recharge(&mut checks);
         checks.that(!self.log_output.level.is_empty(), "log-output.level", "is empty; write `info`, say");
-        if checks.0.is_empty() { Ok(()) } else { Err(Problems(checks.0)) }
+        self.frames.check(&mut checks);
+        self.gateway.check(&mut checks);
+        self.ws.check(&mut checks);
+        checks.done()
     }
 
     fn check_ledger(&self, checks: &mut Checks) {
@@ -326,24 +333,8 @@ impl CqlConfig {
 
 impl MirrorConfig {
     fn check(&self, checks: &mut Checks) {
-        check_nodes(&self.nodes, "mirror.nodes", checks);
-        let is_single = self.nodes.len() <= 1 || self.kind == MirrorKind::RedisCluster;
-        checks.that(
-            is_single,
-            "mirror.nodes",
-            "names several servers; set mirror.kind = \"redis-cluster\", or name one",
-        );
-        let fits = self.database == 0 || self.kind != MirrorKind::RedisCluster;
-        checks.that(fits, "mirror.database", "must be 0, as a cluster has no other");
+        self.servers().check("mirror", checks);
         one_of(checks, "mirror.password", self.password.as_ref(), self.password_file.as_ref());
-        let why = "needs mirror.password or mirror.password-file";
-        checks.that(self.user.is_none() || self.password().is_some(), "mirror.user", why);
-        let is_plain = |prefix: &String| {
-            prefix.len() <= 64
-                && prefix.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':'))
-        };
-        let why = "may have letters, digits, _, -, . and : only, at most 64";
-        checks.that(self.prefix.as_ref().is_none_or(is_plain), "mirror.prefix", why);
         let lives = [
             ("mirror.asset-ttl", self.asset_ttl),
             ("mirror.user-ttl", self.user_ttl),
@@ -443,7 +434,7 @@ impl ViewerKey {
     }
 }
 
-fn check_nodes(nodes: &[String], key: &str, checks: &mut Checks) {
+pub(crate) fn check_nodes(nodes: &[String], key: &str, checks: &mut Checks) {
     checks.that(!nodes.is_empty(), key, "is empty; name at least one as host:port");
     for node in nodes {
         let port = node.rsplit_once(':').filter(|(host, _)| !host.is_empty());
@@ -452,6 +443,6 @@ fn check_nodes(nodes: &[String], key: &str, checks: &mut Checks) {
     }
 }
 
-fn one_of(checks: &mut Checks, key: &str, inline: Option<&Secret>, file: Option<&PathBuf>) {
+pub(crate) fn one_of(checks: &mut Checks, key: &str, inline: Option<&Secret>, file: Option<&PathBuf>) {
     checks.that(inline.is_none() || file.is_none(), key, "is given twice, inline and as a file; keep one");
 }

@@ -9,6 +9,7 @@ mod check;
 mod cql;
 mod environment;
 mod events;
+mod gateway;
 mod kafka;
 mod limits;
 mod load;
@@ -16,6 +17,7 @@ mod mirror;
 mod model;
 mod origin;
 mod recharge;
+mod redis;
 mod rooms;
 mod values;
 
@@ -27,10 +29,11 @@ pub use check::{Problem, Problems};
 pub use cql::CqlConfig;
 pub use environment::{Environment, Profile, UnknownName};
 pub use events::EventsConfig;
+pub use gateway::{FramesConfig, GatewayConfig, WsConfig};
 pub use kafka::{KafkaConfig, SaslMechanism, SecurityProtocol};
 pub use limits::{LimitsConfig, RateLimit};
 pub use load::{Flag, LoadError, Loaded, Sources};
-pub use mirror::{MirrorConfig, MirrorKind};
+pub use mirror::MirrorConfig;
 pub use model::{
     Config, DataConfig, EngineConfig, HttpConfig, LedgerConfig, LogConfig, LogKind, LogOutputConfig, OutputFormat,
     RoomConfig, StoreConfig, StoreKind,
@@ -39,5 +42,6 @@ pub use origin::Setting;
 pub use recharge::{
     AlipayConfig, AppleConfig, DouyinConfig, HmacConfig, ProductConfig, RechargeConfig, WechatConfig, WechatKey,
 };
+pub use redis::{RedisKind, RedisServers};
 pub use rooms::{RoomsConfig, ZoneOffset};
 pub use values::{ByteSize, Secret};

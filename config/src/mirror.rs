@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::KeySource;
+use crate::redis::{RedisKind, RedisServers};
 use crate::values::{Secret, span};
 
 /// `[mirror]`: where Redis is, and how long copies live there. Gifts never wait for it.
@@ -13,7 +14,7 @@ use crate::values::{Secret, span};
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct MirrorConfig {
     /// `off`; `redis`: one server; `redis-cluster`: servers that share the keys. Default: off.
-    pub kind: MirrorKind,
+    pub kind: RedisKind,
     /// The server, `host:port`; of a cluster some, which tell the others. Default: ["127.0.0.1:6379"].
     pub nodes: Vec<String>,
     /// Which database of a single server; a cluster has one only. Default: 0.
@@ -55,20 +56,11 @@ pub struct MirrorConfig {
     pub response_timeout: Duration,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MirrorKind {
-    #[default]
-    Off,
-    Redis,
-    RedisCluster,
-}
-
 impl Default for MirrorConfig {
     fn default() -> Self {
         let day = Duration::from_secs(86_400);
         MirrorConfig {
-            kind: MirrorKind::Off,
+            kind: RedisKind::Off,
             nodes: vec!["127.0.0.1:6379".into()],
             database: 0,
             user: None,
@@ -88,7 +80,14 @@ impl Default for MirrorConfig {
 }
 
 impl MirrorConfig {
-    pub fn password(&self) -> Option<KeySource<'_>> {
-        KeySource::of(self.password.as_ref(), self.password_file.as_ref())
+    pub fn servers(&self) -> RedisServers<'_> {
+        RedisServers {
+            kind: self.kind,
+            nodes: &self.nodes,
+            database: self.database,
+            user: self.user.as_deref(),
+            password: KeySource::of(self.password.as_ref(), self.password_file.as_ref()),
+            prefix: self.prefix.as_deref(),
+        }
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::auth::AuthConfig;
 use crate::cql::CqlConfig;
 use crate::events::EventsConfig;
+use crate::gateway::{FramesConfig, GatewayConfig, WsConfig};
 use crate::kafka::KafkaConfig;
 use crate::limits::LimitsConfig;
 use crate::mirror::MirrorConfig;
@@ -31,6 +32,9 @@ pub struct Config {
     pub limits: LimitsConfig,
     pub recharge: RechargeConfig,
     pub rooms: RoomsConfig,
+    pub frames: FramesConfig,
+    pub gateway: GatewayConfig,
+    pub ws: WsConfig,
     pub log_output: LogOutputConfig,
     /// Rooms and who may receive gifts there. Default: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -62,6 +62,8 @@ fn optional_keys_are_mentioned_in_the_single_profile() {
         "password",
         "password-file",
         "prefix",
+        "key",
+        "key-file",
     ] {
         assert!(Profile::Single.text().contains(&format!("# {key} = ")), "{key}");
     }
@@ -95,6 +97,7 @@ fn documented_defaults_are_the_real_ones() {
         include_str!("auth.rs"),
         include_str!("cql.rs"),
         include_str!("events.rs"),
+        include_str!("gateway.rs"),
         include_str!("kafka.rs"),
         include_str!("limits.rs"),
         include_str!("mirror.rs"),
@@ -118,6 +121,9 @@ fn documented_defaults_are_the_real_ones() {
         ("limits", "LimitsConfig"),
         ("recharge", "RechargeConfig"),
         ("rooms", "RoomsConfig"),
+        ("frames", "FramesConfig"),
+        ("gateway", "GatewayConfig"),
+        ("ws", "WsConfig"),
         ("log-output", "LogOutputConfig"),
     ];
     let settings = origin::settings_of(&Config::default());
@@ -386,6 +392,36 @@ fn a_database_must_be_one_that_can_be_reached_by_name() {
               store.cql.password: is given twice, inline and as a file; keep one"#]],
     );
     check_file("[store.cql]\nnodes = [\"[::1]:9042\"]", expect!["fine"]);
+}
+
+#[test]
+fn frames_and_gateways_are_checked() {
+    check_file(
+        "[frames]\nkind = \"redis\"\nnodes = [\"a:1\", \"b:1\"]\ndatabase = 1\nuser = \"ann\"\nprefix = \"{x}\"\n\
+         response-timeout = \"1 ms\"\n[gateway]\nupstreams = [\"https://a:1\", \"http://a:1/x\", \"http://a:0\"]\nkey = \"k\"\n\
+         key-file = \"/f\"\ndoubts-after = \"1 ms\"\n[ws]\nsockets-max = 0\nping-every = \"1 h\"\nauth-timeout = \"0 s\"",
+        expect![[r#""#]],
+    );
+    check_file(
+        "[frames]\nkind = \"redis-cluster\"\nnodes = [\"a:1\", \"b:1\"]\n[gateway]\n\
+         upstreams = [\"http://10.0.0.5:8080\", \"http://[::1]:8080/\"]",
+        expect!["fine"],
+    );
+}
+
+#[test]
+fn a_gateway_is_told_what_it_lacks() {
+    let told = |text: &str| {
+        let (_dir, sources) = with_file(text);
+        sources.load().unwrap().config.validate_gateway().map_err(|problems| problems.to_string())
+    };
+    let lacking = told("").unwrap_err();
+    for key in ["gateway.upstreams", "gateway.key", "frames.kind"] {
+        assert!(lacking.contains(key), "{lacking}");
+    }
+    let key = "lgk_0123456789abcdef";
+    let whole = format!("[frames]\nkind = \"redis\"\n[gateway]\nupstreams = [\"http://a:1\"]\nkey = \"{key}\"");
+    assert_eq!(told(&whole), Ok(()));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use largesse_config::{LoadError, Loaded, Profile, Sources};
 use serde_json::json;
 
+use crate::command::serve::Role;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format};
 
@@ -21,10 +22,19 @@ Examples:
 pub enum Config {
     /// Say whether the configuration is right; exit code 4 if not.
     #[command(after_help = EXAMPLES)]
-    Check(Pick),
+    Check(Check),
     /// Show every key as it stands, secrets masked.
     #[command(after_help = EXAMPLES)]
     Print(Print),
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    #[command(flatten)]
+    pick: Pick,
+    /// What the process is to do: see `serve --role`.
+    #[arg(long, value_enum, default_value_t = Role::All, value_name = "ROLE")]
+    role: Role,
 }
 
 #[derive(Debug, Args)]
@@ -65,14 +75,24 @@ pub fn failure(error: &LoadError) -> Failure {
 impl Config {
     pub fn run(self, format: Format) -> Result<(), Failure> {
         match self {
-            Config::Check(pick) => check(&pick, format),
+            Config::Check(check) => check.run(format),
             Config::Print(print) => print.run(format),
         }
     }
 }
 
-fn check(pick: &Pick, format: Format) -> Result<(), Failure> {
-    let problems: Vec<(String, String)> = match pick.sources().load() {
+impl Check {
+    fn run(&self, format: Format) -> Result<(), Failure> {
+        let loaded = self.pick.sources().load().and_then(|loaded| match self.role {
+            Role::All => Ok(loaded),
+            Role::Gateway => loaded.config.validate_gateway().map(|()| loaded).map_err(LoadError::Check),
+        });
+        report(loaded, format)
+    }
+}
+
+fn report(loaded: Result<Loaded, LoadError>, format: Format) -> Result<(), Failure> {
+    let problems: Vec<(String, String)> = match loaded {
         Ok(loaded) => {
             let json = json!({"ok": true, "environment": loaded.environment.name(), "profile": loaded.profile.name()});
             let text = || format!("ok: environment {}, profile {}", loaded.environment, loaded.profile);

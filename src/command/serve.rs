@@ -1,18 +1,21 @@
 //! `largesse serve`: the server, by configuration and with no helpers for developers.
 
-use clap::Args;
+use std::net::SocketAddr;
+
+use clap::{Args, ValueEnum};
 use largesse_config::{Config, Flag};
 use serde_json::json;
 
 use crate::command::config::{Pick, failure};
 use crate::exit::Failure;
 use crate::output::{self, Format};
-use crate::{run, telemetry};
+use crate::{gateway, run, telemetry};
 
 const EXAMPLES: &str = "\
 Examples:
   largesse serve --config largesse.toml
   LARGESSE_ENV=prod LARGESSE__DATA__DIR=/var/lib/largesse largesse serve
+  largesse serve --role gateway --config gateway.toml
 
 SIGTERM and SIGINT finish what was admitted, move it into the store, and end with 0.";
 
@@ -22,6 +25,9 @@ SIGTERM and SIGINT finish what was admitted, move it into the store, and end wit
 pub struct Serve {
     #[command(flatten)]
     pick: Pick,
+    /// What this process does: everything, or hold sockets in front of such a process.
+    #[arg(long, value_enum, default_value_t = Role::All, value_name = "ROLE")]
+    role: Role,
     /// The data folder [default: data.dir].
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
@@ -31,6 +37,15 @@ pub struct Serve {
     /// Address for administrators, health and metrics [default: http.admin-listen].
     #[arg(long, value_name = "ADDR")]
     admin_listen: Option<String>,
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// It owns shards and serves callers and sockets.
+    All,
+    /// It holds sockets and passes all else on to a process that owns shards; it has no data.
+    Gateway,
 }
 
 /// The keys that flags set, where they are given.
@@ -56,18 +71,32 @@ impl Serve {
             environment = loaded.environment.name(),
             profile = loaded.profile.name(),
             ledger = loaded.config.ledger.name,
+            role = ?self.role,
             "starting"
         );
-        run::block_on(serve(&loaded.config, format))
+        match self.role {
+            Role::All => run::block_on(serve(&loaded.config, format)),
+            Role::Gateway => run::block_on(serve_gateway(&loaded.config, format)),
+        }
     }
 }
 
 async fn serve(config: &Config, format: Format) -> Result<(), Failure> {
     let running = run::start(config).await?;
     running.ready();
-    let (listen, admin) = (running.public, running.admin);
+    say_ready(running.public, running.admin, format)?;
+    running.until_asked_to_end().await
+}
+
+async fn serve_gateway(config: &Config, format: Format) -> Result<(), Failure> {
+    let running = gateway::start(config).await?;
+    running.ready();
+    say_ready(running.public, running.admin, format)?;
+    running.until_asked_to_end().await
+}
+
+fn say_ready(listen: SocketAddr, admin: SocketAddr, format: Format) -> Result<(), Failure> {
     tracing::info!(%listen, %admin, "ready");
     let json = json!({"listen": listen.to_string(), "admin": admin.to_string(), "pid": std::process::id()});
-    output::print(format, &json, || format!("listening on http://{listen}, admin on http://{admin}"))?;
-    running.until_asked_to_end().await
+    output::print(format, &json, || format!("listening on http://{listen}, admin on http://{admin}"))
 }

@@ -8,11 +8,14 @@ pub mod audit;
 pub mod events;
 pub mod explain;
 pub mod folder;
+pub mod frames;
 pub mod ledger_id;
 pub mod letters;
 pub mod log;
 pub mod mirror;
 pub mod store;
+
+mod redis_link;
 
 #[doc(hidden)]
 pub mod conformance;

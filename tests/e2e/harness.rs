@@ -88,6 +88,17 @@ impl Launch {
         Launch::written(data, config, "127.0.0.1:0")
     }
 
+    /// A gateway in front of the server at `upstream`, which was started by the same configuration.
+    pub fn gateway(data: &Path, upstream: &str) -> Launch {
+        let mut command = largesse();
+        command.args(["serve", "--role", "gateway", "-o", "json", "--listen", "127.0.0.1:0"]);
+        command.args(["--admin-listen", "127.0.0.1:0", "--profile", "dev", "--config"]);
+        command.arg(data.with_extension("toml")).arg("--data").arg(data.with_extension("none"));
+        command.env("LARGESSE__GATEWAY__UPSTREAMS", format!("[\"{upstream}\"]"));
+        let keys = Keys { secret: SECRET.into(), service: SERVICE_KEY.into(), admin: ADMIN_KEY.into() };
+        Launch { command, keys: Some(keys) }
+    }
+
     fn written(data: &Path, config: &Config, listen: &str) -> Launch {
         let file = data.with_extension("toml");
         fs::write(&file, config.to_toml()).unwrap();

@@ -11,6 +11,7 @@ mod doors;
 mod events;
 mod fencing;
 mod folder;
+mod gateways;
 mod harness;
 mod metrics;
 mod mirror;

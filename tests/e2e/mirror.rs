@@ -16,15 +16,15 @@ use crate::setup::{self, Setup, setup};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server that nobody else uses.
-struct Redis {
+pub struct Redis {
     child: Child,
-    port: u16,
+    pub port: u16,
     dir: tempfile::TempDir,
 }
 
 impl Redis {
     /// `None` when somebody said that servers shall be left out.
-    async fn start() -> Option<Redis> {
+    pub async fn start() -> Option<Redis> {
         if !setup::has_servers() {
             return None;
         }
@@ -39,16 +39,16 @@ impl Redis {
         until("redis-server answers", PATIENCE, async || (self.cli(&["PING"]) == "PONG").then_some(())).await;
     }
 
-    fn cli(&self, words: &[&str]) -> String {
+    pub fn cli(&self, words: &[&str]) -> String {
         let told = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(words).output().unwrap();
         String::from_utf8_lossy(&told.stdout).trim().to_owned()
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    async fn kill_and_start_again(&mut self) {
+    pub async fn kill_and_start_again(&mut self) {
         self.signal(Signal::KILL);
         self.child.wait().unwrap();
         self.child = spawn(self.port, self.dir.path());

@@ -36,10 +36,15 @@ scopes! {
     Issue = "issue", 4;
     /// Open, change and close rooms.
     Rooms = "rooms", 5;
+    /// What a gateway asks of the process behind it.
+    Gateway = "gateway", 6;
 }
 
 /// The name that stands for every scope, also those that come later.
 pub const ALL: &str = "all";
+
+/// What all paths begin with that are for gateways only.
+pub const INTERNAL: &str = "/internal/";
 
 /// A set of scopes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -96,6 +101,7 @@ pub fn of_route(method: &http::Method, route: &str) -> Option<Scope> {
         "/v1/rooms/{room}/gifts" => Some(Scope::Gifts),
         "/v1/recharges" => Some(Scope::Recharges),
         "/v1/transfers:batch" => Some(Scope::Transfers),
+        _ if route.starts_with(INTERNAL) => Some(Scope::Gateway),
         _ if is_question => Some(Scope::Read),
         _ if route.starts_with("/v1/rooms/") => Some(Scope::Rooms),
         _ if route.starts_with("/openapi/") => match last {
@@ -136,6 +142,7 @@ mod tests {
             (Method::PUT, "/v1/rooms/{room}", Some(Scope::Rooms)),
             (Method::POST, "/openapi/payment/station/v1/changeassets", Some(Scope::Transfers)),
             (Method::POST, "/openapi/payment/da/v1/getassets", Some(Scope::Read)),
+            (Method::GET, "/internal/rooms/{room}/feed", Some(Scope::Gateway)),
             (Method::POST, "/v1/something-new", None),
             (Method::DELETE, "/v1/users/{user}", None),
         ] {

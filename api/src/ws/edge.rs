@@ -45,6 +45,9 @@ pub trait Edge: Send + Sync + 'static {
     /// News of this room are wanted from now on.
     fn follow(&self, room: RoomId);
 
+    /// They are not wanted any more.
+    fn unfollow(&self, room: RoomId);
+
     /// How long a room may be quiet before it is asked whether news of it were lost on their way; never, where they cannot.
     fn doubts_after(&self) -> Option<Duration>;
 
@@ -98,6 +101,8 @@ impl Edge for Shared {
     }
 
     fn follow(&self, _room: RoomId) {}
+
+    fn unfollow(&self, _room: RoomId) {}
 
     fn doubts_after(&self) -> Option<Duration> {
         None

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use largesse_engine::units::{RoomId, RoomSeq, Time};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use smallvec::SmallVec;
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -99,6 +100,16 @@ pub enum ServerFrame<'a> {
         receipt: Option<GiftReceipt<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         problem: Option<Written>,
+    },
+    /// A `result` in the words of the process that decided.
+    #[serde(rename = "result")]
+    Answered {
+        id: &'a str,
+        status: u16,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        receipt: Option<&'a RawValue>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        problem: Option<&'a RawValue>,
     },
     /// A frame of the client's that was not understood, or not done.
     Error {

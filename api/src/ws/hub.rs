@@ -28,6 +28,10 @@ const PENDING_ITEMS_MAX: usize = 50_000;
 const LOOK_AROUND: Duration = Duration::from_millis(500);
 /// Pages by which a hub that missed news catches up at a time.
 const FILL_PAGES_MAX: usize = 16;
+/// After a failure to read what did not come, how long until the next try.
+const FILL_AGAIN: Duration = Duration::from_millis(250);
+/// A room that nobody has been in for so long is forgotten here.
+const FORGET_AFTER: Duration = Duration::from_secs(60);
 /// How often a client who comes back is looked after before it is told of a gap.
 const RECOVER_ROUNDS_MAX: usize = 64;
 
@@ -64,11 +68,19 @@ struct ChannelState {
     newest: Option<Arc<RoomHead>>,
     /// Some news did not come.
     has_hole: bool,
+    /// The number after the last entry that was heard of, also of those that are missing.
+    told: RoomSeq,
+    /// What did not come is being read.
+    is_filling: bool,
+    /// No sooner is it read again.
+    fill_at: Instant,
     viewers: u64,
     tick: Duration,
     due: Instant,
     /// When something was last heard of it.
     heard: Instant,
+    /// When somebody was last in it.
+    used: Instant,
 }
 
 impl Hub {
@@ -135,12 +147,16 @@ impl Running {
         std::thread::Builder::new().name("ticks".into()).spawn(run).map(drop)
     }
 
-    async fn run(&self, mut news: broadcast::Receiver<Arc<RoomNews>>) {
+    async fn run(self: &Arc<Self>, mut news: broadcast::Receiver<Arc<RoomNews>>) {
+        let mut look_at = Instant::now() + LOOK_AROUND;
         loop {
-            let due = self.next_due().unwrap_or_else(|| Instant::now() + LOOK_AROUND);
+            let due = self.next_due().map_or(look_at, |due| due.min(look_at));
             tokio::select! {
                 biased;
-                () = tokio::time::sleep_until(due.into()) => self.publish_all().await,
+                () = tokio::time::sleep_until(due.into()) => {
+                    self.publish_all();
+                    look_at = Instant::now() + LOOK_AROUND;
+                }
                 one = news.recv() => match one {
                     Ok(one) => self.take(&one),
                     Err(RecvError::Lagged(_)) => self.all().iter().for_each(|channel| channel.state().has_hole = true),
@@ -176,22 +192,43 @@ impl Running {
         }
     }
 
-    async fn publish_all(&self) {
+    fn publish_all(self: &Arc<Self>) {
         let now = Instant::now();
         let Ok(edge) = self.edge() else { return };
+        self.forget_unused(&*edge, now);
         for channel in self.all() {
             if !channel.opened.initialized() {
                 continue;
             }
-            channel.state().doubt(edge.doubts_after(), now);
-            if channel.state().is_due(now) {
-                if channel.state().has_hole {
-                    self.fill(&*edge, &channel).await;
-                    // Whatever became of it, it is not asked again at once.
-                    channel.state().due = now + self.options.tick;
-                }
-                self.publish(&channel, now);
+            let mut state = channel.state();
+            state.doubt(edge.doubts_after(), now);
+            if !state.is_due(now) {
+                continue;
             }
+            if !state.has_hole {
+                drop(state);
+                self.publish(&channel, now);
+            } else {
+                state.is_filling = true;
+                drop(state);
+                // Beside the ticks: reading may take its time, and the other rooms go on.
+                tokio::spawn(Arc::clone(self).fill_and_publish(Arc::clone(&edge), channel));
+            }
+        }
+    }
+
+    /// Rooms that nobody has been in for a while.
+    fn forget_unused(&self, edge: &dyn Edge, now: Instant) {
+        let mut channels = self.channels();
+        // Whoever is in a room, or about to be, holds its channel; and nobody can get at it while this lasts.
+        let is_used = |channel: &Arc<Channel>| {
+            Arc::strong_count(channel) > 1 || now.duration_since(channel.state().used) < FORGET_AFTER
+        };
+        let unused: Vec<RoomId> =
+            channels.iter().filter(|(_, channel)| !is_used(channel)).map(|(room, _)| *room).collect();
+        for room in unused {
+            channels.remove(&room);
+            edge.unfollow(room);
         }
     }
 
@@ -231,32 +268,58 @@ impl Running {
         is_relaxed.then(|| (tick / 2).max(self.options.tick))
     }
 
-    /// Reads what did not come as news.
-    async fn fill(&self, edge: &dyn Edge, channel: &Channel) {
+    async fn fill_and_publish(self: Arc<Self>, edge: Arc<dyn Edge>, channel: Arc<Channel>) {
+        let is_read = self.fill(&*edge, &channel).await;
+        let now = Instant::now();
+        let mut state = channel.state();
+        state.is_filling = false;
+        if !is_read {
+            state.fill_at = now + FILL_AGAIN;
+        }
+        drop(state);
+        if is_read {
+            self.publish(&channel, now);
+        }
+    }
+
+    /// Reads what did not come as news; whether it could.
+    async fn fill(&self, edge: &dyn Edge, channel: &Channel) -> bool {
         for _ in 0..FILL_PAGES_MAX {
             let after = RoomSeq(channel.state().next().get() - 1);
-            let Ok(page) = edge.feed(channel.room, after, 1_000).await else { return };
-            let mut state = channel.state();
+            let Ok(page) = edge.feed(channel.room, after, 1_000).await else { return false };
             let is_end = page.items.last().map_or(after, |(number, _)| *number) >= page.head.last();
-            let items: Vec<_> = page.items.into_iter().map(|(_, item)| item).collect();
+            let mut state = channel.state();
+            // News may have come meanwhile that begin where this did.
+            let next = state.next();
+            let items: Vec<_> = page.items.into_iter().filter(|(at, _)| *at >= next).map(|(_, item)| item).collect();
             if !items.is_empty() {
-                state.push(Chunk { first: after.next(), items: items.into() });
+                state.push(Chunk { first: next, items: items.into() });
+            }
+            if page.head.next == state.next() {
+                state.newest = Some(page.head);
             }
             if is_end {
-                (state.newest, state.has_hole) = (Some(page.head), false);
-                return;
+                state.has_hole = state.next() < state.told;
+                return !state.has_hole;
             }
         }
+        false
     }
 
     async fn channel(&self, room: RoomId) -> Result<Arc<Channel>, Problem> {
         let channel = Arc::clone(self.channels().entry(room).or_insert_with(|| Channel::new(room, self.options.tick)));
         if let Err(problem) = channel.opened.get_or_try_init(|| self.open(&channel)).await {
             // Whoever asks for rooms that do not exist leaves nothing behind.
-            let is_ours = |kept: &Arc<Channel>| Arc::ptr_eq(kept, &channel) && !kept.opened.initialized();
+            // Somebody else may be about to try the same, which then is not for nothing.
+            let is_ours = |kept: &Arc<Channel>| {
+                Arc::ptr_eq(kept, &channel) && Arc::strong_count(&channel) == 2 && !kept.opened.initialized()
+            };
             let mut channels = self.channels();
             if channels.get(&room).is_some_and(is_ours) {
                 channels.remove(&room);
+                if let Ok(edge) = self.edge() {
+                    edge.unfollow(room);
+                }
             }
             return Err(problem);
         }
@@ -347,7 +410,9 @@ impl Running {
     }
 
     pub(super) fn leave(&self, channel: &Channel, member: &Arc<Member>) {
-        channel.state().viewers -= 1;
+        let mut state = channel.state();
+        (state.viewers, state.used) = (state.viewers - 1, Instant::now());
+        drop(state);
         self.fanout.leave(channel.room, member);
     }
 
@@ -371,10 +436,14 @@ impl Channel {
             pending_items: 0,
             newest: None,
             has_hole: false,
+            told: RoomSeq::FIRST,
+            is_filling: false,
+            fill_at: Instant::now(),
             viewers: 0,
             tick,
             due: Instant::now(),
             heard: Instant::now(),
+            used: Instant::now(),
         };
         Arc::new(Channel { room, state: Mutex::new(state), opened: OnceCell::new() })
     }
@@ -399,9 +468,12 @@ impl ChannelState {
     }
 
     fn next_due(&self) -> Option<Instant> {
-        let has_news = self.newest.is_some() || self.has_hole;
+        if self.has_hole {
+            // What is being read goes out when it is here.
+            return (!self.is_filling).then(|| self.due.max(self.fill_at));
+        }
         let is_full = self.pending_items >= PENDING_ITEMS_MAX;
-        has_news.then(|| if is_full { Instant::now() } else { self.due })
+        self.newest.is_some().then(|| if is_full { Instant::now() } else { self.due })
     }
 
     fn open(&mut self, head: Arc<RoomHead>) {
@@ -424,6 +496,7 @@ impl ChannelState {
 
     fn take(&mut self, news: &RoomNews) {
         self.heard = Instant::now();
+        self.told = self.told.max(news.head.next);
         let is_empty = news.chunk.items.is_empty();
         if !is_empty {
             self.push(news.chunk.clone());

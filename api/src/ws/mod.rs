@@ -10,7 +10,7 @@ pub mod options;
 
 mod fanout;
 mod hub;
-mod send;
+pub(crate) mod send;
 mod session;
 mod socket;
 mod tick;

@@ -4,16 +4,11 @@ use std::future::Future;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use largesse_engine::units::{Seq, Time};
-use redis::aio::MultiplexedConnection;
-use redis::cluster::ClusterClientBuilder;
-use redis::cluster_async::ClusterConnection;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo,
-    RedisConnectionInfo, RedisError, RedisResult, ServerErrorKind, cmd,
-};
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind, cmd};
 
 use super::entry::{AsOf, Entry, PUT};
-use super::{MirrorError, MirrorOptions, Topology};
+use super::{MirrorError, MirrorOptions};
+use crate::redis_link::{Link, Way};
 
 /// Commands on their way at once. They share a connection, and so its packets.
 const COMMANDS_IN_FLIGHT: usize = 256;
@@ -23,21 +18,6 @@ pub(super) struct Connection {
     at: String,
     /// The digest of [`PUT`] by which servers know it.
     script: String,
-}
-
-#[derive(Clone)]
-enum Link {
-    Single(MultiplexedConnection),
-    Cluster(ClusterConnection),
-}
-
-impl Link {
-    async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
-        match self {
-            Link::Single(connection) => command.query_async(connection).await,
-            Link::Cluster(connection) => command.query_async(connection).await,
-        }
-    }
 }
 
 /// What came of a number of writes.
@@ -54,7 +34,13 @@ impl Connection {
     pub async fn open(options: &MirrorOptions) -> Result<Connection, MirrorError> {
         let at = options.topology.to_string();
         let opened = async {
-            let mut link = connect(options).await?;
+            let way = Way {
+                topology: &options.topology,
+                credentials: options.credentials.as_ref(),
+                connect_timeout: options.connect_timeout,
+                response_timeout: options.response_timeout,
+            };
+            let mut link = way.open().await?;
             let script: String = link.ask(cmd("SCRIPT").arg("LOAD").arg(PUT)).await?;
             Ok::<_, RedisError>((link, script))
         };
@@ -157,52 +143,4 @@ fn put_command(verb: &str, script: &str, entry: &Entry) -> Cmd {
         command.arg(name).arg(value);
     }
     command
-}
-
-async fn connect(options: &MirrorOptions) -> RedisResult<Link> {
-    let (connect, respond) = (options.connect_timeout, options.response_timeout);
-    match &options.topology {
-        Topology::Single { node, database } => {
-            let client = Client::open(info(options, node, i64::from(*database))?)?;
-            let config =
-                AsyncConnectionConfig::new().set_connection_timeout(Some(connect)).set_response_timeout(Some(respond));
-            Ok(Link::Single(client.get_multiplexed_async_connection_with_config(&config).await?))
-        }
-        Topology::Cluster { nodes } => {
-            let infos = nodes.iter().map(|node| info(options, node, 0)).collect::<RedisResult<Vec<_>>>()?;
-            let client = ClusterClientBuilder::new(infos)
-                .connection_timeout(connect)
-                .response_timeout(respond)
-                // Whatever takes longer is tried again by whoever asked, with all that came meanwhile.
-                .overall_response_timeout(Some(respond * 3))
-                .retries(2)
-                .build()?;
-            let opened = tokio::time::timeout(connect * 3, client.get_async_connection()).await;
-            Ok(Link::Cluster(opened.map_err(|_late| std::io::Error::from(std::io::ErrorKind::TimedOut))??))
-        }
-    }
-}
-
-fn info(options: &MirrorOptions, node: &str, database: i64) -> RedisResult<ConnectionInfo> {
-    let wrong = || RedisError::from((ErrorKind::InvalidClientConfig, "a node is not host:port", node.to_owned()));
-    let (host, port) = node.rsplit_once(':').ok_or_else(wrong)?;
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let mut settings = RedisConnectionInfo::default().set_db(database);
-    if let Some(credentials) = &options.credentials {
-        settings = settings.set_password(&credentials.password);
-        if let Some(user) = &credentials.user {
-            settings = settings.set_username(user);
-        }
-    }
-    let address = ConnectionAddr::Tcp(host, port.parse().map_err(|_| wrong())?);
-    Ok(address.into_connection_info()?.set_redis_settings(settings))
-}
-
-impl std::fmt::Display for Topology {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Topology::Single { node, .. } => f.write_str(node),
-            Topology::Cluster { nodes } => f.write_str(&nodes.join(", ")),
-        }
-    }
 }

@@ -33,6 +33,7 @@ pub use self::entry::AsOf;
 use self::feed::Feed;
 pub use self::mirrored::Mirrored;
 use self::worker::Worker;
+pub use crate::redis_link::{Credentials, Topology};
 
 /// Where Redis is, and what is kept there for how long.
 #[derive(Clone, Debug)]
@@ -48,27 +49,6 @@ pub struct MirrorOptions {
     pub check_every: Duration,
     pub connect_timeout: Duration,
     pub response_timeout: Duration,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Topology {
-    /// `host:port` and the number of the database.
-    Single { node: String, database: u16 },
-    /// Some nodes, `host:port`; the others are learnt from them.
-    Cluster { nodes: Vec<String> },
-}
-
-#[derive(Clone)]
-pub struct Credentials {
-    /// `None` is the user `default`.
-    pub user: Option<String>,
-    pub password: String,
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
-    }
 }
 
 /// How long keys live after they were written.

@@ -7,10 +7,10 @@ use largesse_storage::mirror::Topology;
 use crate::server::{Redis, free_ports, until};
 use crate::world::{World, options};
 
-struct Cluster(Vec<Redis>);
+pub struct Cluster(Vec<Redis>);
 
 impl Cluster {
-    async fn start() -> Option<Cluster> {
+    pub async fn start() -> Option<Cluster> {
         let ports = free_ports(6);
         let members: Option<Vec<Redis>> = (0..3).map(|at| Redis::member(ports[at], ports[at + 3])).collect();
         let members = members?;
@@ -28,7 +28,18 @@ impl Cluster {
         until("every node to see a whole cluster", || self.0.iter().all(is_whole)).await;
     }
 
-    fn topology(&self) -> Topology {
+    pub fn members(&self) -> &[Redis] {
+        &self.0
+    }
+
+    /// Ends one and starts it again.
+    pub async fn lose_and_find(&mut self, member: usize) {
+        self.0[member].kill();
+        self.0[member].start_again();
+        self.until_whole().await;
+    }
+
+    pub fn topology(&self) -> Topology {
         Topology::Cluster { nodes: vec![self.0[0].node()] }
     }
 

@@ -1,0 +1,93 @@
+//! What sockets need, as a gateway has it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http::{HeaderMap, HeaderValue};
+use largesse_engine::catalog::Catalog;
+use largesse_engine::room::command::RoomNews;
+use largesse_engine::room::event::RoomHead;
+use largesse_engine::service::rooms::FeedPage;
+use largesse_engine::units::{RoomId, RoomSeq, Time, UserId};
+use tokio::sync::broadcast;
+
+use crate::edge::Arrival;
+use crate::gateway::{Gateway, send, unavailable, unreadable};
+use crate::internal;
+use crate::problem::Problem;
+use crate::trace::Trace;
+use crate::ws::Hub;
+use crate::ws::edge::{Edge, Sender};
+use crate::ws::frames::SendFrame;
+
+impl Edge for Gateway {
+    fn hub(&self) -> &Hub {
+        &self.live
+    }
+
+    fn now(&self) -> Time {
+        Gateway::now(self)
+    }
+
+    fn viewer(&self, token: &str) -> Result<(UserId, Time), Problem> {
+        self.auth.tokens().user_until(token, Gateway::now(self))
+    }
+
+    fn trace(&self) -> Trace {
+        Trace::of(&HeaderMap::new(), &self.fresh_ids)
+    }
+
+    fn origins(&self) -> &[HeaderValue] {
+        &self.options.cors.origins
+    }
+
+    fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.load_full().unwrap_or_else(|| Arc::new(Catalog::empty()))
+    }
+
+    fn news(&self) -> broadcast::Receiver<Arc<RoomNews>> {
+        self.frames.news()
+    }
+
+    fn follow(&self, room: RoomId) {
+        self.frames.follow(room);
+    }
+
+    fn unfollow(&self, room: RoomId) {
+        self.frames.unfollow(room);
+    }
+
+    fn doubts_after(&self) -> Option<Duration> {
+        Some(self.options.doubts_after)
+    }
+
+    fn head(&self, room: RoomId) -> BoxFuture<'_, Result<Arc<RoomHead>, Problem>> {
+        async move {
+            // What is shown between the two would be told by neither.
+            self.frames.followed(room).await;
+            let bytes = self.internal(format!("/internal/rooms/{room}/head"), None).await?.ok_or_else(unavailable)?;
+            internal::read_head(&bytes).map_err(|error| unreadable(&error))
+        }
+        .boxed()
+    }
+
+    fn feed(&self, room: RoomId, after: RoomSeq, limit: usize) -> BoxFuture<'_, Result<FeedPage, Problem>> {
+        async move {
+            let path = format!("/internal/rooms/{room}/feed?after={after}&limit={limit}");
+            let bytes = self.internal(path, None).await?.ok_or_else(unavailable)?;
+            internal::read_feed(&bytes).map_err(|error| unreadable(&error))
+        }
+        .boxed()
+    }
+
+    fn send(self: Arc<Self>, from: Sender, arrival: Arrival, frame: SendFrame) -> BoxFuture<'static, Bytes> {
+        async move { send::send(&self, &from, arrival, frame).await }.boxed()
+    }
+
+    fn keeps_tokens(&self) -> bool {
+        true
+    }
+}

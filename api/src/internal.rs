@@ -1,0 +1,115 @@
+//! What gateways ask of the process that owns a room: where the room is, what it showed, and the catalog by whose names that
+//! is told.
+//!
+//! These calls are on the public port, for keys with the scope `gateway` and nobody else. They are not in the description of
+//! the API, since they are not part of it: both ends are this program, and they speak its own bytes behind a number that
+//! says which. A gateway that meets another number takes no answer, and its sockets are told that the room is unavailable.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, ETAG};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use largesse_engine::catalog::Catalog;
+use largesse_engine::codec::{self, Undecodable};
+use largesse_engine::room::event::{FeedItem, RoomHead};
+use largesse_engine::service::rooms::FeedPage;
+use largesse_engine::units::{CatalogVersion, RoomSeq};
+use serde::Deserialize;
+
+use std::sync::Arc;
+
+use crate::catalog::is_known;
+use crate::extract::{Params, RoomPath, Service};
+use crate::problem::Problem;
+use crate::state::ApiState;
+use crate::ws::edge::Edge;
+
+/// How the bytes behind it are to be read.
+const VERSION: u8 = 1;
+/// Entries in one page.
+const PAGE_MAX: usize = 1_000;
+
+#[derive(Debug, thiserror::Error)]
+pub enum BadAnswer {
+    #[error("an answer is empty")]
+    Empty,
+    #[error("an answer has version {0}, and this program knows {VERSION}; let both ends be of the same release")]
+    Version(u8),
+    #[error(transparent)]
+    Undecodable(#[from] Undecodable),
+    #[error("a catalog cannot be used: {0}")]
+    Catalog(String),
+}
+
+/// The room as its owner has it.
+pub async fn head(
+    State(state): State<ApiState>,
+    _gateway: Service,
+    RoomPath(room): RoomPath,
+) -> Result<Response, Problem> {
+    let head = Edge::head(&*state, room).await?;
+    Ok(bytes(|out| codec::encode_into(&*head, out)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeedParams {
+    after: u64,
+    limit: usize,
+}
+
+/// What follows an entry.
+pub async fn feed(
+    State(state): State<ApiState>,
+    _gateway: Service,
+    RoomPath(room): RoomPath,
+    Params(params): Params<FeedParams>,
+) -> Result<Response, Problem> {
+    let page = Edge::feed(&*state, room, RoomSeq(params.after), params.limit.clamp(1, PAGE_MAX)).await?;
+    Ok(bytes(|out| codec::encode_into(&(&page.items, &*page.head), out)))
+}
+
+/// The newest catalog, unless it is the one that the gateway has.
+pub async fn catalog(State(state): State<ApiState>, _gateway: Service, headers: HeaderMap) -> Response {
+    let catalog = Edge::catalog(&*state);
+    let tag = tag(catalog.version());
+    if is_known(&headers, &tag) {
+        return (StatusCode::NOT_MODIFIED, [(ETAG, tag)]).into_response();
+    }
+    // As JSON, like wherever it is stored: a draft may get new fields.
+    let draft = serde_json::to_vec(catalog.draft()).expect("a draft is plain data");
+    let answer = bytes(|out| codec::encode_into(&(catalog.version(), &draft), out));
+    ([(ETAG, tag)], answer).into_response()
+}
+
+/// By which a catalog is known to both ends.
+pub fn tag(version: CatalogVersion) -> HeaderValue {
+    HeaderValue::try_from(format!("\"{version}\"")).expect("digits in quotes make a header")
+}
+
+fn bytes(write: impl FnOnce(&mut Vec<u8>)) -> Response {
+    let mut out = vec![VERSION];
+    write(&mut out);
+    ([(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))], Body::from(out)).into_response()
+}
+
+fn known(bytes: &[u8]) -> Result<&[u8], BadAnswer> {
+    let (&version, bytes) = bytes.split_first().ok_or(BadAnswer::Empty)?;
+    if version == VERSION { Ok(bytes) } else { Err(BadAnswer::Version(version)) }
+}
+
+pub fn read_head(bytes: &[u8]) -> Result<Arc<RoomHead>, BadAnswer> {
+    Ok(Arc::new(codec::decode(known(bytes)?)?))
+}
+
+pub fn read_feed(bytes: &[u8]) -> Result<FeedPage, BadAnswer> {
+    let (items, head): (Vec<(RoomSeq, FeedItem)>, RoomHead) = codec::decode(known(bytes)?)?;
+    Ok(FeedPage { items, head: Arc::new(head) })
+}
+
+pub fn read_catalog(bytes: &[u8]) -> Result<Catalog, BadAnswer> {
+    let (version, draft): (CatalogVersion, Vec<u8>) = codec::decode(known(bytes)?)?;
+    let draft = serde_json::from_slice(&draft).map_err(|error| BadAnswer::Catalog(error.to_string()))?;
+    Catalog::checked(draft, version).map_err(|error| BadAnswer::Catalog(error.to_string()))
+}
