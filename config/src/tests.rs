@@ -400,7 +400,21 @@ fn frames_and_gateways_are_checked() {
         "[frames]\nkind = \"redis\"\nnodes = [\"a:1\", \"b:1\"]\ndatabase = 1\nuser = \"ann\"\nprefix = \"{x}\"\n\
          response-timeout = \"1 ms\"\n[gateway]\nupstreams = [\"https://a:1\", \"http://a:1/x\", \"http://a:0\"]\nkey = \"k\"\n\
          key-file = \"/f\"\ndoubts-after = \"1 ms\"\n[ws]\nsockets-max = 0\nping-every = \"1 h\"\nauth-timeout = \"0 s\"",
-        expect![[r#""#]],
+        expect![[r#"
+            the configuration does not fit together:
+              frames.nodes: names several servers; set frames.kind = "redis-cluster", or name one
+              frames.user: needs frames.password or frames.password-file
+              frames.prefix: may have letters, digits, _, -, . and : only, at most 64
+              frames.response-timeout: must be 10 ms to 1 min
+              gateway.upstreams: `https://a:1` is no address; write http://host:port, without a path
+              gateway.upstreams: `http://a:1/x` is no address; write http://host:port, without a path
+              gateway.upstreams: `http://a:0` is no address; write http://host:port, without a path
+              gateway.key: is given twice, inline and as a file; keep one
+              gateway.key: must be a service's key, `lgk_…`
+              gateway.doubts-after: must be 100 ms to 1 h
+              ws.sockets-max: must be at least 1
+              ws.ping-every: must be 100 ms to 10 min
+              ws.auth-timeout: must be 100 ms to 1 min"#]],
     );
     check_file(
         "[frames]\nkind = \"redis-cluster\"\nnodes = [\"a:1\", \"b:1\"]\n[gateway]\n\

@@ -7,6 +7,7 @@ mod catalog;
 mod credentials;
 mod described;
 mod garbage;
+mod gateway;
 mod gifts;
 mod history;
 mod lookups;

@@ -167,7 +167,7 @@ async fn nothing_is_lost_while_redis_is_away() {
     let (one, other) = (world.gateway().await, world.gateway().await);
     let (ann, bob) = (Viewer::enter(&one, 3001).await, Viewer::enter(&other, 3002).await);
     let mut gifts = 0;
-    let mut some = async |gifts: &mut u64| {
+    let some = async |gifts: &mut u64| {
         for _ in 0..5 {
             *gifts += 1;
             assert_eq!(ann.send(&format!("r-{gifts}")).await["status"], 200, "nobody waits for Redis");
