@@ -212,11 +212,9 @@ export class Live {
     const socket = this.#socket;
     this.#later(left * RENEW_AT, () => {
       if (this.#socket !== socket) return;
-      this.#token(true).then(
-        (token) => this.#say({ type: 'auth', token }),
-        // The socket ends with its token, and the next one asks again.
-        () => undefined,
-      );
+      // Without another token the socket ends with this one, and the next socket asks again.
+      const say = (token: string) => this.#say({ type: 'auth', token });
+      this.#token(true).then(say, () => undefined);
     });
   }
 
