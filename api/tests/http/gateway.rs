@@ -42,7 +42,8 @@ impl Behind {
         let (noted, mut does) = (Arc::clone(&heard), VecDeque::from(does.to_vec()));
         tokio::spawn(async move {
             while let (Ok((mut stream, _)), Some(one)) = (listener.accept().await, does.pop_front()) {
-                noted.lock().unwrap().push(read(&mut stream).await);
+                let request = read(&mut stream).await;
+                noted.lock().unwrap().push(request);
                 let text = match one {
                     Does::Answer(status, body) => format!(
                         "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nconnection: close, x-mine\r\nx-mine: 1\r\n\
