@@ -201,12 +201,14 @@ mod tests {
             with("goal_reached", json!({ "target": 50, "asset": "coin", "by": "3001" })),
             with("pk_end", json!({ "hosts": ["2001", "2002"], "scores": [7, 8], "asset": "coin" })),
         ];
+        // A mark at the front, so that the spaces behind it count.
+        let lines = lines.map(|line| format!("|{line}"));
         expect![[r#"
-                  14  2026-01-31T23:59:59.999Z  gift          3001 -> 2001 2002  gift 9 x20  200 coin  streak of 30
-                  14  2026-01-31T23:59:59.999Z  combo_end     3001 -> 2001  gift 9 x30  by time
-                  14  2026-01-31T23:59:59.999Z  live_start    live 3
-                  14  2026-01-31T23:59:59.999Z  goal_reached  50 coin by 3001
-                  14  2026-01-31T23:59:59.999Z  pk_end        2001 2002  7 8 coin"#]]
+            |      14  2026-01-31T23:59:59.999Z  gift          3001 -> 2001 2002  gift 9 x20  200 coin  streak of 30
+            |      14  2026-01-31T23:59:59.999Z  combo_end     3001 -> 2001  gift 9 x30  by time
+            |      14  2026-01-31T23:59:59.999Z  live_start    live 3
+            |      14  2026-01-31T23:59:59.999Z  goal_reached  50 coin by 3001
+            |      14  2026-01-31T23:59:59.999Z  pk_end        2001 2002  7 8 coin"#]]
         .assert_eq(&lines.join("\n"));
     }
 }

@@ -111,8 +111,9 @@ async fn every_metric_is_documented_and_every_documented_one_is_there() {
     for (name, rest) in rows {
         assert!(exposed.contains(name) || rest.contains("*once*"), "{name} is documented and not there");
     }
-    let known =
-        ["route", "status", "outcome", "reason", "stage", "rule", "channel", "shard", "asset", "le", "quantile"];
+    let known = [
+        "route", "status", "outcome", "reason", "stage", "rule", "channel", "code", "shard", "asset", "le", "quantile",
+    ];
     assert!(labels.iter().all(|label| known.contains(&label.as_str())), "{labels:?}");
     world.stop().await;
 }
