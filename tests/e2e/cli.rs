@@ -7,6 +7,7 @@ use std::process::Output;
 use serde_json::Value;
 
 use crate::harness::{As, Call, Launch, Scratch, largesse, root};
+use crate::setup::{Setup, setup};
 
 fn run(data: &Path, line: &str) -> Output {
     largesse().args(line.split_whitespace()).env("LARGESSE_DATA", data).output().unwrap()
@@ -203,6 +204,9 @@ async fn a_room_is_opened_followed_and_closed() {
         ("room feed 7001", &["live_start", "3001 -> 2001", "goal_reached"]),
         ("log tail --shard control", &["room_set", "tonight"]),
     ] {
+        if line.starts_with("log") && setup() != Setup::Embedded {
+            continue; // Its log is not in the folder.
+        }
         let shown = table(data, &line.replace("log tail", &format!("log tail --data {}", data.display())));
         for word in words {
             assert!(shown.contains(word), "`{word}` is not in the answer of `{line}`:\n{shown}");

@@ -24,7 +24,7 @@ impl Service {
     pub async fn set_room(&self, room: Room, by: String, reason: String) -> Result<Room, ControlError> {
         let room = self.control.set_room(room, by, reason).await?;
         let follow = self.rooms.execute(self.rooms.room_of(room.id), RoomCommand::Follow(Box::new(room.clone())));
-        let _late = tokio::time::timeout(self.patience.read, follow).await;
+        let _late = tokio::time::timeout(self.patience.deadline + self.patience.answer, follow).await;
         Ok(room)
     }
 
