@@ -52,7 +52,9 @@ async fn every_stage_of_a_gift_is_counted_once_and_together_they_are_its_time() 
     let appended = |scrape: &Scrape| scrape.value("largesse_log_append_seconds_count");
     assert!(appended(&after) >= appended(&before) + f64::from(GIFTS), "of either log\n{}", after.0);
     let whole = after.value("largesse_http_request_seconds_sum{route=\"/v1/rooms/{room}/gifts\"}");
-    let parts: f64 = growth("sum", &before, &after).iter().sum();
+    let stages = growth("sum", &before, &after);
+    assert!(stages.iter().all(|spent| *spent > 0.0), "each stage takes time: {stages:?}\n{}", after.0);
+    let parts: f64 = stages.iter().sum();
     // How much lies between them depends on how busy the machine is: whoever is woken has to be let in.
     assert!(parts <= whole && parts >= whole / 20.0, "{parts} of {whole}\n{}", after.0);
     assert!(after.0.contains("largesse_gift_duration_seconds_bucket{stage=\"debit\",le=\"0.00001\"}"), "{}", after.0);
