@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use bytes::Bytes;
 use futures::FutureExt;
@@ -217,20 +218,38 @@ async fn read_bytes(request: Request, bytes_max: usize, state: &ApiState) -> Res
     read_limited(request, bytes_max, state.options.body_timeout).await
 }
 
-/// The whole body, if it is not too large and comes in time.
+/// The whole body, if it is not too large and comes in time. One of up to twice the limit is read to its end before it is
+/// refused: a client that is still sending would find the connection broken, and not the answer.
 pub(crate) async fn read_limited(request: Request, bytes_max: usize, patience: Duration) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(ErrorCode::PayloadTooLarge, format!("a body here has at most {bytes_max} bytes"));
     let announced =
         request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|announced| announced > bytes_max) {
+    let mut body = request.into_body();
+    if let Some(announced) = announced.filter(|announced| *announced > bytes_max) {
+        if announced <= bytes_max.saturating_mul(2) {
+            let _late = in_time(discard(body, announced), patience).await;
+        }
         return Err(too_large());
     }
-    let body = Limited::new(request.into_body(), bytes_max).collect();
-    match in_time(body, patience).await {
+    let read = in_time(Limited::new(&mut body, bytes_max).collect(), patience).await;
+    match read {
         Some(Ok(body)) => Ok(body.to_bytes()),
-        Some(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Some(Err(error)) if error.is::<LengthLimitError>() => {
+            let _late = in_time(discard(body, bytes_max), patience).await;
+            Err(too_large())
+        }
         Some(Err(_)) => Err(Problem::bad_request("the body broke off")),
         None => Err(Problem::bad_request(format!("the body did not arrive within {patience:?}"))),
+    }
+}
+
+/// Reads what comes, at most so many bytes, and keeps nothing of it.
+async fn discard(mut body: Body, bytes_max: usize) {
+    let mut read = 0;
+    while read < bytes_max
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        read += frame.data_ref().map_or(0, Bytes::len);
     }
 }
 

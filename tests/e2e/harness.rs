@@ -375,7 +375,11 @@ impl Client {
     #[track_caller]
     pub fn call(&self, call: Call) -> impl Future<Output = Answer> {
         let place = std::panic::Location::caller();
-        async move { self.try_call(&call).await.unwrap_or_else(|error| panic!("{place}: {call:?}: {error:?}")) }
+        async move {
+            self.try_call(&call)
+                .await
+                .unwrap_or_else(|error| panic!("{place}: {} {}: {error:?}", call.method, call.path))
+        }
     }
 
     pub async fn gift(&self, sender: u64, key: &str, body: &Value) -> Answer {

@@ -52,7 +52,7 @@ fn is_refused(answer: &Answer, what: &str) {
 }
 
 #[tokio::test]
-async fn a_body_is_read_no_further_than_its_limit() {
+async fn a_body_is_read_no_further_than_twice_its_limit() {
     let world = World::start().await;
     for (path, who) in BODIES {
         let sent = std::sync::Arc::new(AtomicUsize::new(0));
@@ -67,7 +67,11 @@ async fn a_body_is_read_no_further_than_its_limit() {
         let code = answer.json();
         assert!(code["code"] == "payload_too_large" || code["errCode"] == 10_008, "{path}: {code}");
         let limit = if who == "admin" { 8 << 20 } else { 1 << 20 };
-        assert!(sent.load(Ordering::Relaxed) * (64 << 10) <= limit + (128 << 10), "{path}: {sent:?} pieces were read");
+        // Up to twice the limit, so that whoever is a little above it is told and not cut off.
+        assert!(
+            sent.load(Ordering::Relaxed) * (64 << 10) <= 2 * limit + (128 << 10),
+            "{path}: {sent:?} pieces were read"
+        );
     }
     world.stop().await;
 }
