@@ -40,6 +40,9 @@ pub struct Outbox {
     shape: LedgerShape,
     /// First those to wallet shards, then those to room shards.
     lanes: Vec<Lane>,
+    /// Lanes that something is in, or whose destination has not said where it stands; and some that were so. The others,
+    /// most of them at most times, cost nothing.
+    busy: Vec<usize>,
     /// Lanes with an open part.
     touched: Vec<usize>,
     /// Lanes with cut parts that are not durable yet.
@@ -51,6 +54,8 @@ pub struct Outbox {
 /// One destination.
 #[derive(Debug, Default)]
 struct Lane {
+    /// It is among the busy ones.
+    is_busy: bool,
     open: OpenPart,
     /// Where the next part begins, and the running total there.
     end: Seq,
@@ -96,7 +101,8 @@ impl Outbox {
     pub fn new(source: u16, shape: LedgerShape) -> Outbox {
         let count = usize::from(shape.wallet_shards) + usize::from(shape.room_shards());
         let lanes = (0..count).map(|_| Lane { is_anchored: true, ..Lane::default() }).collect();
-        Outbox { source, shape, lanes, touched: Vec::new(), uncertain: VecDeque::new(), is_replaying: false }
+        let (busy, touched, uncertain) = (Vec::new(), Vec::new(), VecDeque::new());
+        Outbox { source, shape, lanes, busy, touched, uncertain, is_replaying: false }
     }
 
     fn destination(&self, lane: usize) -> ShardId {
@@ -123,14 +129,17 @@ impl Outbox {
     }
 
     /// The open part of a lane, which from now on covers this event.
-    fn open(&mut self, lane: usize, seq: Seq) -> &mut OpenPart {
-        let open = &mut self.lanes[lane].open;
-        if open.first.is_none() {
-            open.first = Some(seq);
-            self.touched.push(lane);
+    fn open(&mut self, number: usize, seq: Seq) -> &mut OpenPart {
+        let lane = &mut self.lanes[number];
+        if !std::mem::replace(&mut lane.is_busy, true) {
+            self.busy.push(number);
         }
-        open.up_to = seq;
-        open
+        if lane.open.first.is_none() {
+            lane.open.first = Some(seq);
+            self.touched.push(number);
+        }
+        lane.open.up_to = seq;
+        &mut lane.open
     }
 
     /// Ends the open parts: at the end of each record, so that a replay cuts at the same places.
@@ -196,8 +205,9 @@ impl Outbox {
             self.lanes.iter_mut().for_each(|lane| lane.replayed(now));
         }
         let mut outgoing = Vec::new();
-        for (number, lane) in self.lanes.iter_mut().enumerate() {
-            let destination = destination(self.shape, number);
+        self.forget_idle();
+        for &number in &self.busy {
+            let (destination, lane) = (destination(self.shape, number), &mut self.lanes[number]);
             // A clock that was set back must not keep anyone waiting until it is where it was.
             lane.progress = lane.progress.min(now);
             if lane.progress.plus_millis(RESEND_MILLIS) > now {
@@ -214,19 +224,32 @@ impl Outbox {
         outgoing
     }
 
+    fn forget_idle(&mut self) {
+        let lanes = &mut self.lanes;
+        self.busy.retain(|&number| {
+            let lane = &mut lanes[number];
+            lane.is_busy = !lane.is_idle();
+            lane.is_busy
+        });
+    }
+
+    fn busy(&self) -> impl Iterator<Item = &Lane> {
+        self.busy.iter().map(|&number| &self.lanes[number])
+    }
+
     /// The first event that not everyone it went to has acknowledged.
     pub fn first_unsettled(&self) -> Option<Seq> {
-        self.lanes.iter().filter_map(Lane::first_unsettled).min()
+        self.busy().filter_map(Lane::first_unsettled).min()
     }
 
     /// Parts that are durable and not acknowledged.
     pub fn waiting(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.held.len() + lane.sent.len()).sum()
+        self.busy().map(|lane| lane.held.len() + lane.sent.len()).sum()
     }
 
     /// Since when the oldest of them has been waiting.
     pub fn oldest(&self) -> Option<Time> {
-        self.lanes.iter().filter_map(|lane| lane.sent.front().or(lane.held.front())).map(|part| part.since).min()
+        self.busy().filter_map(|lane| lane.sent.front().or(lane.held.front())).map(|part| part.since).min()
     }
 
     /// After a start: the events between the oldest unsettled one and the checkpoint were applied without their running
@@ -237,7 +260,9 @@ impl Outbox {
         self.uncertain.clear();
         for (lane, sent) in self.lanes.iter_mut().zip(sent) {
             lane.resume(sent);
+            lane.is_busy = true;
         }
+        self.busy = (0..self.lanes.len()).filter(|&number| self.lanes[number].is_busy).collect();
     }
 }
 
@@ -350,6 +375,10 @@ impl Lane {
         (self.acknowledged, self.acknowledged_total) = (reached, total);
         self.is_anchored = true;
         Ok(())
+    }
+
+    fn is_idle(&self) -> bool {
+        self.is_anchored && self.first_unsettled().is_none()
     }
 
     fn first_unsettled(&self) -> Option<Seq> {
