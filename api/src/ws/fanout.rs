@@ -49,7 +49,7 @@ enum Job {
 
 pub struct Fanout {
     threads: Vec<SyncSender<Job>>,
-    /// How long the last frame took from the hub to the last of its sockets, in microseconds; the slowest thread's.
+    /// How long frames take from the hub to the last of their sockets, in microseconds, the latest ones above all.
     lags: Vec<Arc<AtomicU64>>,
 }
 
@@ -87,6 +87,7 @@ impl Fanout {
         }
     }
 
+    /// Of the slowest thread.
     pub fn lag(&self) -> Duration {
         let lags = self.lags.iter().map(|lag| lag.load(Ordering::Relaxed));
         Duration::from_micros(lags.max().unwrap_or_default())
@@ -169,6 +170,7 @@ impl Worker {
         self.skipped.increment(skipped);
         let took = since.elapsed();
         self.delay.record(took.as_secs_f64());
-        self.lag.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.lag.store(self.lag.load(Ordering::Relaxed) / 2 + took / 2, Ordering::Relaxed);
     }
 }

@@ -101,7 +101,7 @@ impl Hub {
         let running = Arc::new(Running {
             edge: Arc::downgrade(edge),
             options: self.options.clone(),
-            fanout: Fanout::start(cores.div_ceil(2)).map_err(failed)?,
+            fanout: Fanout::start(cores).map_err(failed)?,
             channels: Mutex::default(),
             members: AtomicU64::new(0),
         });
@@ -261,10 +261,11 @@ impl Running {
     /// Another pace, if sending does not keep up with this one, or has time to spare.
     fn paced(&self, tick: Duration) -> Option<Duration> {
         let lag = self.fanout.lag();
-        if lag > tick / 2 && tick < self.options.tick_longest {
+        if lag > tick.mul_f64(0.8) && tick < self.options.tick_longest {
             return Some((tick * 2).min(self.options.tick_longest));
         }
-        let is_relaxed = lag < tick / 8 && tick > self.options.tick;
+        // With some distance, so that it does not go to and fro.
+        let is_relaxed = lag < tick.mul_f64(0.35) && tick > self.options.tick;
         is_relaxed.then(|| (tick / 2).max(self.options.tick))
     }
 

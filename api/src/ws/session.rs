@@ -73,7 +73,9 @@ pub async fn serve(edge: Arc<dyn Edge>, running: Arc<Running>, tcp: TcpStream, r
         .max_write_buffer_size(4 << 10)
         .max_message_size(Some(MESSAGE_BYTES_MAX))
         .max_frame_size(Some(MESSAGE_BYTES_MAX));
-    let mut context = WebSocketContext::from_partially_read(read.into(), Role::Server, Some(config));
+    // A copy: what was read lies in a buffer of 8 KB, which this would keep for as long as the socket lives.
+    let mut context = WebSocketContext::from_partially_read(read.to_vec(), Role::Server, Some(config));
+    drop(read);
     let mut closing = edge.hub().closing();
     let now = Instant::now();
     let mut session = Session {

@@ -49,7 +49,22 @@ impl Socket {
 
     /// For frames that everybody gets: straight to the kernel, and not at all while older ones wait.
     pub fn offer(&self, frame: &Bytes) -> Offered {
+        self.offer_to(&mut self.out(), frame)
+    }
+
+    /// For frames of this client's own: kept until they can go. False when too much waits already.
+    pub fn push(&self, frame: Bytes) -> bool {
         let mut out = self.out();
+        if self.offer_to(&mut out, &frame) == Offered::Behind {
+            if out.bytes + frame.len() > QUEUED_BYTES_MAX {
+                return false;
+            }
+            out.keep(frame);
+        }
+        true
+    }
+
+    fn offer_to(&self, out: &mut Out, frame: &Bytes) -> Offered {
         if out.is_broken {
             return Offered::Gone;
         }
@@ -68,22 +83,6 @@ impl Socket {
         }
         self.wake.notify_one();
         Offered::Taken
-    }
-
-    /// For frames of this client's own: kept until they can go. False when too much waits already.
-    pub fn push(&self, frame: Bytes) -> bool {
-        let is_first = self.offer(&frame);
-        match is_first {
-            Offered::Taken | Offered::Gone => true,
-            Offered::Behind => {
-                let mut out = self.out();
-                if out.bytes + frame.len() > QUEUED_BYTES_MAX {
-                    return false;
-                }
-                out.keep(frame);
-                true
-            }
-        }
     }
 
     pub fn has_queued(&self) -> bool {

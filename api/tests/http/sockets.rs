@@ -323,6 +323,39 @@ async fn a_peer_that_is_gone_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_who_come_and_go_leave_nothing_behind() {
+    const PLACES: usize = 64;
+    let doors = Doors::open(|_| (), ws(|ws| ws.sockets_max = PLACES)).await;
+    tokio::task::block_in_place(|| {
+        // Those who went may not have been noticed yet, and the places be taken.
+        let enter = |user| {
+            let mut client = loop {
+                match Client::connect(doors.address, &[]) {
+                    Ok(client) => break client,
+                    Err(full) => assert!(matches!(&*full, Error::Http(answer) if answer.status() == 503), "{full}"),
+                }
+            };
+            client.auth(user);
+            client.say(&json!({ "type": "join", "room": "1001" }));
+            let joined = client.expect("joined");
+            (client, joined)
+        };
+        let come_and_go = || (0..1_250).for_each(|_| drop(enter(ANN)));
+        std::thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(come_and_go))));
+        let (mut last, mut joined) = enter(BOB);
+        while joined["viewers"] != 1 {
+            // No faster than a socket may speak.
+            std::thread::sleep(Duration::from_millis(60));
+            last.say(&json!({ "type": "join", "room": "1001" }));
+            joined = last.expect("joined");
+        }
+        let all: Vec<Client> = (1..PLACES).map(|_| enter(ANN).0).collect();
+        assert_eq!(all.len() + 1, PLACES, "every place is free again");
+    });
+    doors.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_served_when_the_process_ends_is_told_when_to_come_back() {
     let doors = Doors::plain().await;
     let mut clients: Vec<Client> = tokio::task::block_in_place(|| (0..8).map(|_| doors.viewer(ANN).0).collect());
