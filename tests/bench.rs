@@ -40,6 +40,19 @@ fn gifts_through_the_engine_add_up() {
     is_positive(&report, &["/callers_cpu_seconds_per_million", "/memory/at_start_bytes", "/memory/at_end_bytes"]);
     assert_eq!(report["books"]["paid"], report["books"]["received"]);
     assert_eq!(report["audit"]["is_clean"], true);
+    is_positive(&report, &["/news/count", "/feed/entries"]);
+    assert_eq!((&report["feed"]["gifts"], &report["feed"]["value"]), (&report["gifts"], &report["books"]["paid"]));
+}
+
+#[test]
+fn viewers_over_sockets_see_every_gift_and_none_keeps_a_buffer() {
+    let report = json("bench ws --sockets 1000 --seconds 1");
+    is_positive(&report, &["/gifts", "/ticks", "/deliveries", "/bytes_per_frame", "/connects_per_second"]);
+    is_positive(&report, &["/cpu_us_per_connect", "/cpu_seconds_per_million_deliveries", "/latency/p99_us"]);
+    assert_eq!((&report["wrong"], &report["first_wrong"]), (&Value::from(0), &Value::Null));
+    // What the request was read into is 8 KB, which every socket once kept.
+    let bytes = report["bytes_per_socket"].as_f64().unwrap();
+    assert!((500.0..8_000.0).contains(&bytes), "{bytes} bytes for each socket that is quiet");
 }
 
 #[test]

@@ -12,6 +12,9 @@ use rand::{Rng, RngExt};
 use super::{BenchError, PRICE};
 use crate::popularity::{Weighted, zipf};
 
+/// Where all gifts are given.
+pub const ROOM: RoomId = RoomId(1_001);
+
 pub const COIN: AssetId = AssetId(1);
 const FIRST_HOST: u64 = 1;
 const FIRST_VIEWER: u64 = 1_000_000;
@@ -85,7 +88,7 @@ pub fn gift(id: EventId, sender: UserId, host: UserId, now: Time) -> WalletComma
         id,
         key: None,
         sender,
-        room: RoomId(1_001),
+        room: ROOM,
         gift: GiftId(1),
         count: GiftCount::new(1).expect("one is a count"),
         receivers: Few::from_iter([host]),

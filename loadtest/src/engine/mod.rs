@@ -7,6 +7,7 @@ mod held;
 pub mod recovery;
 mod replay;
 mod report;
+mod room;
 mod servers;
 pub mod sustained;
 mod world;
@@ -23,6 +24,7 @@ use self::callers::{Drive, Told};
 use self::crowd::Crowd;
 pub use self::replay::Replay;
 pub use self::report::{Books, EngineReport, Memory};
+pub use self::room::{Feed, News};
 use self::servers::Place;
 pub use self::servers::Servers;
 use self::sustained::Sustained;
@@ -181,6 +183,7 @@ async fn run_at(
         world.keep_flushes();
     }
     let (began, rows_before) = (Instant::now(), world.stored_rows());
+    let shown_before = room::last(&world.service).await?;
     let measured = if bench.sustained {
         sustained::search(&world, &bench.drive(), progress).await?
     } else {
@@ -195,6 +198,7 @@ async fn run_at(
     let store_rows_per_second = (world.stored_rows() - rows_before) as f64 / began.elapsed().as_secs_f64();
     let kept = world.kept_flushes();
     let received = world.wait_for_credits(&measured.all).await? - received_before;
+    let feed = room::read(&world.service, shown_before, received, ended).await?;
     world.stop().await;
     let replayed = if bench.replay {
         progress(Stage::Replaying);
@@ -213,6 +217,7 @@ async fn run_at(
     Ok(EngineReport::new(bench, machine, &measured)
         .with(funding_seconds, drain_seconds, memory)
         .with_rows(store_rows_per_second, replayed)
+        .with_feed(feed)
         .with_books(Books { paid: measured.all.paid, received }, measured.all.unknown, audit))
 }
 

@@ -4,6 +4,7 @@ use largesse_engine::audit::Report;
 use serde::Serialize;
 
 use super::replay::Replay;
+use super::room::{Feed, News};
 use super::sustained::Sustained;
 use super::{EngineBench, Measured};
 use crate::latency::Latency;
@@ -45,6 +46,8 @@ pub struct EngineReport {
     pub sustained: Option<Sustained>,
     pub memory: Memory,
     pub books: Books,
+    pub news: News,
+    pub feed: Feed,
     /// Gifts of unknown outcome in all of the run.
     unknown_in_all: u64,
     pub audit: Option<Report>,
@@ -104,6 +107,8 @@ impl EngineReport {
             sustained: measured.sustained.clone(),
             memory: Memory::default(),
             books: Books::default(),
+            news: driven.news,
+            feed: Feed::default(),
             unknown_in_all: 0,
             audit: None,
         }
@@ -117,14 +122,18 @@ impl EngineReport {
         EngineReport { funding_seconds, drain_seconds, memory, ..self }
     }
 
+    pub(super) fn with_feed(self, feed: Feed) -> EngineReport {
+        EngineReport { feed, ..self }
+    }
+
     pub(super) fn with_books(self, books: Books, unknown_in_all: u64, audit: Option<Report>) -> EngineReport {
         EngineReport { books, unknown_in_all, audit, ..self }
     }
 
-    /// Whether the callers' own account and the audit agree with the ledger. Gifts of unknown outcome may or may not be in.
+    /// Whether the callers' own account, the room's feed, and the audit agree with the ledger. Gifts of unknown outcome may or may not be in.
     pub fn is_right(&self) -> bool {
         let Books { paid, received } = self.books;
         let agrees = received >= paid && received <= paid + self.unknown_in_all * super::PRICE;
-        agrees && self.audit.as_ref().is_none_or(|audit| audit.is_clean)
+        agrees && self.feed.value == received && self.audit.as_ref().is_none_or(|audit| audit.is_clean)
     }
 }

@@ -34,6 +34,7 @@ use super::BenchError;
 use super::callers::{self, Drive, Told};
 use super::crowd::{self, COIN, Crowd};
 use super::held::HeldStore;
+use super::room::News;
 use super::servers::{OpenLogs, Place};
 use crate::progress::{Progress, Stage};
 
@@ -66,6 +67,7 @@ pub struct Driven {
     pub seconds: f64,
     /// Seconds since the begin, and how many events the store was behind.
     pub lags: Vec<(f64, u64)>,
+    pub news: News,
 }
 
 pub struct World {
@@ -187,9 +189,11 @@ impl World {
         thread.map_err(|error| BenchError::Start(format!("the callers' thread: {error}")))?;
         let mut ticks = tokio::time::interval(LAG_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        let mut lags = Vec::new();
+        let (mut lags, mut news) = (Vec::new(), News::default());
+        let mut told_of_rooms = self.service.rooms.news();
         loop {
             tokio::select! {
+                one = told_of_rooms.recv() => news.take(one),
                 _ = ticks.tick() => {
                     let lag = self.lag();
                     lag_now.send_replace(lag);
@@ -197,7 +201,7 @@ impl World {
                 }
                 told = &mut told => {
                     let told = told.map_err(|_panicked| BenchError::Start("the callers' thread panicked".into()))?;
-                    return Ok(Driven { told, seconds: began.elapsed().as_secs_f64(), lags });
+                    return Ok(Driven { told, seconds: began.elapsed().as_secs_f64(), lags, news });
                 }
             }
         }

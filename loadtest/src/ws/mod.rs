@@ -56,6 +56,8 @@ pub struct WsReport {
     pub bytes_per_socket: f64,
     /// Processor time of the server to connect one, with token and room.
     pub cpu_us_per_connect: f64,
+    /// As many as connected in a second, 64 at a time, until all were in the room.
+    pub connects_per_second: f64,
     pub gifts: u64,
     pub ticks: u64,
     pub deliveries: u64,
@@ -114,8 +116,10 @@ pub async fn run(
     connect(&mut viewers, warm, stand, &shared, progress, bench.sockets).await?;
     tokio::time::sleep(REST).await;
     let (cpu, memory) = look()?;
+    let began = Instant::now();
     connect(&mut viewers, bench.sockets, stand, &shared, progress, bench.sockets).await?;
     let (cpu_connected, _) = look()?;
+    let connecting = began.elapsed();
     tokio::time::sleep(REST).await;
     let (_, memory_connected) = look()?;
     let connected = (bench.sockets - warm) as f64;
@@ -138,6 +142,7 @@ pub async fn run(
     Ok(WsReport {
         bytes_per_socket: memory_connected.saturating_sub(memory) as f64 / connected,
         cpu_us_per_connect: (cpu_connected - cpu).as_secs_f64() * 1e6 / connected,
+        connects_per_second: connected / connecting.as_secs_f64(),
         gifts,
         ticks: deliveries / bench.sockets as u64,
         deliveries,

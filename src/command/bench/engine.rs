@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use largesse_loadtest::engine::sustained::Sustained;
-use largesse_loadtest::engine::{self, BenchError, EngineBench, EngineReport, Servers};
+use largesse_loadtest::engine::{self, BenchError, EngineBench, EngineReport, Feed, News, Servers};
 
 use super::show::{self, Watch};
 use crate::command::audit;
@@ -133,7 +133,9 @@ impl Engine {
             audit::verdict(found)?;
         }
         if !report.is_right() {
-            let what = format!("callers paid {}, hosts received {}", report.books.paid, report.books.received);
+            let (books, shown) = (report.books, report.feed.value);
+            let what =
+                format!("callers paid {}, hosts received {}, the room showed {shown}", books.paid, books.received);
             return Err(Failure::new(what).exit(Exit::Problems));
         }
         Ok(())
@@ -174,10 +176,23 @@ fn text(report: &EngineReport) -> String {
         ("sustained gifts/s", report.sustained.as_ref().map(sustained).unwrap_or_default()),
         ("memory", memory(report)),
         ("paid and received", format!("{paid} and {received} coins")),
+        ("the room's news", news(report)),
+        ("the room's feed", feed(report)),
         ("audit", show::verdict(report.audit.as_ref())),
         ("machine", show::machine(&report.machine)),
     ]);
     output::fields(fields)
+}
+
+fn news(report: &EngineReport) -> String {
+    let News { count, missed, longest_wait_ms, .. } = report.news;
+    let missed = if missed > 0 { format!(" and {missed} that were not looked at") } else { String::new() };
+    format!("{count}{missed}; the longest wait for some took {longest_wait_ms} ms")
+}
+
+fn feed(report: &EngineReport) -> String {
+    let Feed { entries, gifts, value, behind_ms } = report.feed;
+    format!("{gifts} gifts of {value} coins in {entries} entries, all read {behind_ms} ms after the last answer")
 }
 
 fn rows(report: &EngineReport) -> String {

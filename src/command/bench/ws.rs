@@ -148,6 +148,7 @@ fn text(report: &WsReport) -> String {
         ("sockets", report.bench.sockets.to_string()),
         ("memory per quiet socket", format!("{:.1} KB", report.bytes_per_socket / 1e3)),
         ("CPU to connect one", format!("{:.0} us", report.cpu_us_per_connect)),
+        ("connected", format!("{:.0}/s", report.connects_per_second)),
         ("gifts, ticks", format!("{}, {}", report.gifts, report.ticks)),
         (
             "deliveries",
