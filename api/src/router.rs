@@ -55,6 +55,7 @@ pub fn public_router(state: ApiState) -> Router {
         .add("/internal/rooms/{room}/head", get(internal::head))
         .add("/internal/rooms/{room}/feed", get(internal::feed))
         .add("/internal/catalog", get(internal::catalog))
+        .add("/internal/leave", post(internal::leave))
         .add("/openapi.json", get(openapi::description))
         .add("/docs", get(docs::index))
         .add("/docs/{file}", get(docs::file))

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
 use http::{HeaderMap, HeaderValue};
 use largesse_engine::catalog::Catalog;
 use largesse_engine::room::command::RoomNews;
@@ -23,6 +23,9 @@ use crate::trace::Trace;
 use crate::ws::Hub;
 use crate::ws::frames::SendFrame;
 use crate::ws::send;
+
+/// Rooms that are told at once of those who left.
+const LEAVES_AT_ONCE: usize = 32;
 
 pub trait Edge: Send + Sync + 'static {
     fn hub(&self) -> &Hub;
@@ -58,6 +61,10 @@ pub trait Edge: Send + Sync + 'static {
 
     /// Sends a gift, and encodes what became of it.
     fn send(self: Arc<Self>, from: Sender, arrival: Arrival, frame: SendFrame) -> BoxFuture<'static, Bytes>;
+
+    /// These have left these rooms, as far as this process knows. That it is told is worth some trouble, and no more: streaks
+    /// end by themselves.
+    fn leave(&self, gone: Vec<(RoomId, UserId)>) -> BoxFuture<'_, ()>;
 
     /// Whether the token is needed again for each gift.
     fn keeps_tokens(&self) -> bool;
@@ -128,6 +135,17 @@ impl Edge for Shared {
 
     fn send(self: Arc<Self>, from: Sender, arrival: Arrival, frame: SendFrame) -> BoxFuture<'static, Bytes> {
         async move { send::send(&self, from.user, arrival, frame).await }.boxed()
+    }
+
+    fn leave(&self, gone: Vec<(RoomId, UserId)>) -> BoxFuture<'_, ()> {
+        let view = self.service.control.view();
+        let known = gone.into_iter().filter(move |(room, _)| view.rooms.contains_key(room));
+        let leave = move |(room, user)| async move {
+            if let Err(error) = self.service.leave(room, user).await {
+                tracing::debug!(%room, %error, "streaks of somebody who left go on until they end by time");
+            }
+        };
+        stream::iter(known).for_each_concurrent(LEAVES_AT_ONCE, leave).boxed()
     }
 
     fn keeps_tokens(&self) -> bool {

@@ -8,22 +8,21 @@ use std::time::{Duration, Instant};
 use largesse_engine::catalog::Catalog;
 use largesse_engine::room::command::{Chunk, RoomNews};
 use largesse_engine::room::event::RoomHead;
-use largesse_engine::units::{RoomId, RoomSeq, Time};
+use largesse_engine::units::{RoomId, RoomSeq, UserId};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{OnceCell, broadcast, watch};
+use tokio::sync::{broadcast, watch};
 
 use crate::error::ErrorCode;
 use crate::problem::Problem;
-use crate::rooms::item;
+use crate::ws::channel::{Channel, ChannelState, millis};
 use crate::ws::edge::Edge;
 use crate::ws::fanout::{Fanout, Member};
-use crate::ws::frames::{Gap, Joined, LiveNow, ServerFrame, Since, encode, epoch_text, room_text};
+use crate::ws::frames::{Gap, ServerFrame, Since, encode, epoch_text, room_text};
+use crate::ws::later::Later;
 use crate::ws::options::{RECOVERED_MAX, TICK_ITEMS_MAX, WsOptions};
 use crate::ws::socket::Socket;
 use crate::ws::tick;
 
-/// Entries of one room that wait for a tick; beyond, it comes at once.
-const PENDING_ITEMS_MAX: usize = 50_000;
 /// How often rooms are looked at that have no news.
 const LOOK_AROUND: Duration = Duration::from_millis(500);
 /// Pages by which a hub that missed news catches up at a time.
@@ -34,6 +33,8 @@ const FILL_AGAIN: Duration = Duration::from_millis(250);
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 /// How often a client who comes back is looked after before it is told of a gap.
 const RECOVER_ROUNDS_MAX: usize = 64;
+/// How long after somebody left that is told. What they sent last is shown by then, and who comes right back never left.
+const GONE_AFTER: Duration = Duration::from_millis(200);
 
 /// All of WebSocket in one process. It begins with the first socket.
 pub struct Hub {
@@ -50,37 +51,8 @@ pub struct Running {
     fanout: Fanout,
     channels: Mutex<HashMap<RoomId, Arc<Channel>>>,
     members: AtomicU64,
-}
-
-/// One room here.
-pub struct Channel {
-    room: RoomId,
-    state: Mutex<ChannelState>,
-    opened: OnceCell<()>,
-}
-
-struct ChannelState {
-    /// The room as of the last tick.
-    head: Arc<RoomHead>,
-    pending: Vec<Chunk>,
-    pending_items: usize,
-    /// The room as of the last of what is pending.
-    newest: Option<Arc<RoomHead>>,
-    /// Some news did not come.
-    has_hole: bool,
-    /// The number after the last entry that was heard of, also of those that are missing.
-    told: RoomSeq,
-    /// What did not come is being read.
-    is_filling: bool,
-    /// No sooner is it read again.
-    fill_at: Instant,
-    viewers: u64,
-    tick: Duration,
-    due: Instant,
-    /// When something was last heard of it.
-    heard: Instant,
-    /// When somebody was last in it.
-    used: Instant,
+    /// Senders whose last socket in a room has gone.
+    gone: Later<(RoomId, UserId)>,
 }
 
 impl Hub {
@@ -104,6 +76,7 @@ impl Hub {
             fanout: Fanout::start(cores.div_ceil(2)).map_err(failed)?,
             channels: Mutex::default(),
             members: AtomicU64::new(0),
+            gone: Later::default(),
         });
         let kept = Arc::clone(self.running.get_or_init(|| Arc::clone(&running)));
         if Arc::ptr_eq(&kept, &running) {
@@ -148,6 +121,8 @@ impl Running {
     }
 
     async fn run(self: &Arc<Self>, mut news: broadcast::Receiver<Arc<RoomNews>>) {
+        // It ends with this thread, so a process that ends tells of nobody: its clients are elsewhere in a moment.
+        tokio::spawn(Arc::clone(self).tell_gone());
         let mut look_at = Instant::now() + LOOK_AROUND;
         loop {
             let due = self.next_due().map_or(look_at, |due| due.min(look_at));
@@ -164,6 +139,22 @@ impl Running {
                 },
             }
         }
+    }
+
+    async fn tell_gone(self: Arc<Self>) {
+        loop {
+            let mut gone = self.gone.next(GONE_AFTER).await;
+            gone.retain(|(room, user)| !self.is_here(*room, *user));
+            let Ok(edge) = self.edge() else { return };
+            if !gone.is_empty() {
+                edge.leave(gone).await;
+            }
+        }
+    }
+
+    fn is_here(&self, room: RoomId, user: UserId) -> bool {
+        let channel = self.channels().get(&room).cloned();
+        channel.is_some_and(|channel| channel.present().has(user))
     }
 
     fn edge(&self) -> Result<Arc<dyn Edge>, Problem> {
@@ -241,8 +232,7 @@ impl Running {
     fn publish(&self, channel: &Channel, now: Instant) {
         let mut state = channel.state();
         let Some(head) = state.newest.take() else { return };
-        let (chunks, room) = (std::mem::take(&mut state.pending), channel.room);
-        state.pending_items = 0;
+        let (chunks, room) = (state.take_pending(), channel.room);
         state.head = head;
         let Ok(catalog) = self.edge().map(|edge| edge.catalog()) else { return };
         if state.viewers > 0 && !chunks.is_empty() {
@@ -299,7 +289,7 @@ impl Running {
                 state.newest = Some(page.head);
             }
             if is_end {
-                state.has_hole = state.next() < state.told;
+                state.has_hole = state.lacks_some();
                 return !state.has_hole;
             }
         }
@@ -339,6 +329,7 @@ impl Running {
     pub(super) async fn join(
         &self,
         room: RoomId,
+        user: UserId,
         socket: &Arc<Socket>,
         since: Option<&Since>,
     ) -> Result<(Arc<Channel>, Arc<Member>), Problem> {
@@ -363,6 +354,7 @@ impl Running {
                     let catalog = self.edge()?.catalog();
                     let member = self.enter(room, &mut state, socket, recovered, last_known, &catalog);
                     drop(state);
+                    channel.present().enter(user);
                     return Ok((channel, member));
                 }
                 published
@@ -409,11 +401,18 @@ impl Running {
         member
     }
 
-    pub(super) fn leave(&self, channel: &Channel, member: &Arc<Member>) {
+    /// Whether its user is gone with it who had sent something here.
+    pub(super) fn leave(&self, channel: &Channel, member: &Arc<Member>, user: UserId) -> bool {
         let mut state = channel.state();
         (state.viewers, state.used) = (state.viewers - 1, Instant::now());
         drop(state);
         self.fanout.leave(channel.room, member);
+        channel.present().leave(user)
+    }
+
+    /// Somebody whose streaks may be open is here no more.
+    pub(super) fn gone(&self, room: RoomId, user: UserId) {
+        self.gone.add((room, user));
     }
 
     /// Takes a member that missed ticks to where the room is, and tells it what it missed.
@@ -426,123 +425,4 @@ impl Running {
         member.at.store(published.get(), Ordering::Release);
         member.is_behind.store(false, Ordering::Release);
     }
-}
-
-impl Channel {
-    fn new(room: RoomId, tick: Duration) -> Arc<Channel> {
-        let state = ChannelState {
-            head: Arc::new(RoomHead::new(Time::ZERO)),
-            pending: Vec::new(),
-            pending_items: 0,
-            newest: None,
-            has_hole: false,
-            told: RoomSeq::FIRST,
-            is_filling: false,
-            fill_at: Instant::now(),
-            viewers: 0,
-            tick,
-            due: Instant::now(),
-            heard: Instant::now(),
-            used: Instant::now(),
-        };
-        Arc::new(Channel { room, state: Mutex::new(state), opened: OnceCell::new() })
-    }
-
-    pub(super) fn room(&self) -> RoomId {
-        self.room
-    }
-
-    fn state(&self) -> MutexGuard<'_, ChannelState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl ChannelState {
-    /// Number of the entry that comes next.
-    fn next(&self) -> RoomSeq {
-        self.pending.last().map_or(self.head.next, Chunk::next)
-    }
-
-    fn is_due(&self, now: Instant) -> bool {
-        self.next_due().is_some_and(|due| due <= now)
-    }
-
-    fn next_due(&self) -> Option<Instant> {
-        if self.has_hole {
-            // What is being read goes out when it is here.
-            return (!self.is_filling).then(|| self.due.max(self.fill_at));
-        }
-        let is_full = self.pending_items >= PENDING_ITEMS_MAX;
-        self.newest.is_some().then(|| if is_full { Instant::now() } else { self.due })
-    }
-
-    fn open(&mut self, head: Arc<RoomHead>) {
-        let gathered = std::mem::take(&mut self.pending);
-        let newest = self.newest.take();
-        (self.pending_items, self.head) = (0, head);
-        gathered.into_iter().for_each(|chunk| self.push(chunk));
-        self.newest = newest.filter(|newest| newest.next > self.head.next);
-    }
-
-    /// Asks again whether there is news, where some may have been lost and none has come for so long.
-    fn doubt(&mut self, after: Option<Duration>, now: Instant) {
-        if let Some(after) = after
-            && self.viewers > 0
-            && now.duration_since(self.heard) > after
-        {
-            (self.has_hole, self.heard) = (true, now);
-        }
-    }
-
-    fn take(&mut self, news: &RoomNews) {
-        self.heard = Instant::now();
-        self.told = self.told.max(news.head.next);
-        let is_empty = news.chunk.items.is_empty();
-        if !is_empty {
-            self.push(news.chunk.clone());
-        }
-        if self.next() == news.head.next {
-            self.newest = Some(Arc::clone(&news.head));
-        }
-    }
-
-    /// Keeps a chunk that goes on where the last one ended, forgets one that is known, and notes that one is missing.
-    fn push(&mut self, chunk: Chunk) {
-        let next = self.next();
-        // Before the room was opened here, the first one begins wherever it does.
-        let begins = self.pending.is_empty() && self.head.began == Time::ZERO;
-        if chunk.first == next || begins {
-            self.pending_items += chunk.items.len();
-            self.pending.push(chunk);
-        } else if chunk.first > next {
-            self.has_hole = true;
-        }
-    }
-
-    fn joined(
-        &self,
-        room: RoomId,
-        from: RoomSeq,
-        recovered: bool,
-        gap: Option<Gap>,
-        catalog: &Catalog,
-    ) -> bytes::Bytes {
-        let head = &self.head;
-        encode(&ServerFrame::Joined(Joined {
-            room: room_text(room),
-            epoch: epoch_text(head.began),
-            room_seq: from,
-            recovered,
-            gap,
-            live: LiveNow { number: head.live, state: if head.is_open { "open" } else { "closed" } },
-            as_of: head.last(),
-            totals: item::totals(&head.live_totals, catalog),
-            viewers: self.viewers,
-            tick_ms: millis(self.tick),
-        }))
-    }
-}
-
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

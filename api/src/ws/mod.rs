@@ -8,8 +8,11 @@ pub mod edge;
 pub mod frames;
 pub mod options;
 
+mod channel;
 mod fanout;
 mod hub;
+pub(crate) mod later;
+mod present;
 pub(crate) mod send;
 mod session;
 mod socket;
