@@ -96,6 +96,14 @@ pub async fn leave(State(state): State<ApiState>, _gateway: Service, request: Re
     Ok(bytes(|_| ()))
 }
 
+/// Some come into rooms over sockets of a gateway, and may send something in a moment.
+pub async fn warm(State(state): State<ApiState>, _gateway: Service, request: Request) -> Result<Response, Problem> {
+    let users: Vec<UserId> = heard(&state, request, codec::decode).await?;
+    at_most(users.len(), BATCH_MAX)?;
+    Edge::warm(&*state, users).await;
+    Ok(bytes(|_| ()))
+}
+
 /// What a gateway says in the body of a call.
 pub fn told(write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     let mut out = vec![VERSION];

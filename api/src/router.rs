@@ -56,6 +56,7 @@ pub fn public_router(state: ApiState) -> Router {
         .add("/internal/rooms/{room}/feed", get(internal::feed))
         .add("/internal/catalog", get(internal::catalog))
         .add("/internal/leave", post(internal::leave))
+        .add("/internal/warm", post(internal::warm))
         .add("/openapi.json", get(openapi::description))
         .add("/docs", get(docs::index))
         .add("/docs/{file}", get(docs::file))

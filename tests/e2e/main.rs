@@ -21,3 +21,4 @@ mod servers;
 mod setup;
 mod shim;
 mod slow_disk;
+mod warming;

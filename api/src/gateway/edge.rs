@@ -99,6 +99,15 @@ impl Edge for Gateway {
         .boxed()
     }
 
+    fn warm(&self, users: Vec<UserId>) -> BoxFuture<'_, ()> {
+        async move {
+            if let Err(problem) = self.tell("/internal/warm", internal::told(|out| codec::encode_into(&users, out))).await {
+                tracing::debug!(%problem, "the first gifts of some who came may wait for the store");
+            }
+        }
+        .boxed()
+    }
+
     fn keeps_tokens(&self) -> bool {
         true
     }

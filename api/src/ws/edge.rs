@@ -26,6 +26,8 @@ use crate::ws::send;
 
 /// Rooms that are told at once of those who left.
 const LEAVES_AT_ONCE: usize = 32;
+/// Wallets that are read at once for those who enter: gifts whose wallets are not here go first.
+const WARMED_AT_ONCE: usize = 16;
 
 pub trait Edge: Send + Sync + 'static {
     fn hub(&self) -> &Hub;
@@ -65,6 +67,9 @@ pub trait Edge: Send + Sync + 'static {
     /// These have left these rooms, as far as this process knows. That it is told is worth some trouble, and no more: streaks
     /// end by themselves.
     fn leave(&self, gone: Vec<(RoomId, UserId)>) -> BoxFuture<'_, ()>;
+
+    /// Reads the wallets of these into memory, so that their first gifts need not wait for the store. None of it is promised.
+    fn warm(&self, users: Vec<UserId>) -> BoxFuture<'_, ()>;
 
     /// Whether the token is needed again for each gift.
     fn keeps_tokens(&self) -> bool;
@@ -146,6 +151,12 @@ impl Edge for Shared {
             }
         };
         stream::iter(known).for_each_concurrent(LEAVES_AT_ONCE, leave).boxed()
+    }
+
+    fn warm(&self, users: Vec<UserId>) -> BoxFuture<'_, ()> {
+        // A question about it does that.
+        let warm = move |user| async move { drop(self.service.balances(user, None).await) };
+        stream::iter(users).for_each_concurrent(WARMED_AT_ONCE, warm).boxed()
     }
 
     fn keeps_tokens(&self) -> bool {

@@ -33,6 +33,8 @@ const FILL_AGAIN: Duration = Duration::from_millis(250);
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 /// How often a client who comes back is looked after before it is told of a gap.
 const RECOVER_ROUNDS_MAX: usize = 64;
+/// Who enters within so long is told of together.
+const CAME_AFTER: Duration = Duration::from_millis(10);
 /// How long after somebody left that is told. What they sent last is shown by then, and who comes right back never left.
 const GONE_AFTER: Duration = Duration::from_millis(200);
 
@@ -53,6 +55,8 @@ pub struct Running {
     members: AtomicU64,
     /// Senders whose last socket in a room has gone.
     gone: Later<(RoomId, UserId)>,
+    /// Who enters rooms, and may send something in a moment.
+    came: Later<UserId>,
 }
 
 impl Hub {
@@ -77,6 +81,7 @@ impl Hub {
             channels: Mutex::default(),
             members: AtomicU64::new(0),
             gone: Later::default(),
+            came: Later::default(),
         });
         let kept = Arc::clone(self.running.get_or_init(|| Arc::clone(&running)));
         if Arc::ptr_eq(&kept, &running) {
@@ -123,6 +128,7 @@ impl Running {
     async fn run(self: &Arc<Self>, mut news: broadcast::Receiver<Arc<RoomNews>>) {
         // It ends with this thread, so a process that ends tells of nobody: its clients are elsewhere in a moment.
         tokio::spawn(Arc::clone(self).tell_gone());
+        tokio::spawn(Arc::clone(self).tell_came());
         let mut look_at = Instant::now() + LOOK_AROUND;
         loop {
             let due = self.next_due().map_or(look_at, |due| due.min(look_at));
@@ -149,6 +155,17 @@ impl Running {
             if !gone.is_empty() {
                 edge.leave(gone).await;
             }
+        }
+    }
+
+    async fn tell_came(self: Arc<Self>) {
+        loop {
+            let mut users = self.came.next(CAME_AFTER).await;
+            // A client that enters some rooms at once is one user.
+            users.sort_unstable();
+            users.dedup();
+            let Ok(edge) = self.edge() else { return };
+            edge.warm(users).await;
         }
     }
 
@@ -323,6 +340,11 @@ impl Running {
         let head = edge.head(channel.room).await?;
         channel.state().open(head);
         Ok(())
+    }
+
+    /// Somebody enters a room, and nothing waits for what is done about it.
+    pub(super) fn came(&self, user: UserId) {
+        self.came.add(user);
     }
 
     /// Lets a socket into a room: from where it was, if that can be made up for, or else from now on.

@@ -201,6 +201,7 @@ impl Session {
             let detail = format!("a socket can be in {ROOMS_MAX} rooms; leave one first");
             return self.complain(Some(room), &Problem::bad_request(detail));
         }
+        self.running.came(user);
         match self.running.join(room, user, &self.socket, since).await {
             Ok((channel, member)) => {
                 if was_sender {

@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use self::viewer::Viewer;
+pub use self::viewer::Viewer;
 use crate::harness::{As, Call, Config, Launch, Scratch, Server, audit, until};
 use crate::mirror::Redis;
 
@@ -89,10 +89,12 @@ impl World {
     }
 }
 
-async fn metric(server: &Server, name: &str) -> f64 {
+/// The sum of all series of this name.
+pub async fn metric(server: &Server, name: &str) -> f64 {
     let text = server.client.call(Call::get(As::Admin, "/metrics")).await.body;
-    let line = text.as_str().unwrap().lines().find(|line| line.starts_with(name)).map(str::to_owned);
-    line.map_or(0.0, |line| line.rsplit_once(' ').unwrap().1.parse().unwrap())
+    let is_of = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    let values = text.as_str().unwrap().lines().filter(is_of);
+    values.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
 }
 
 #[tokio::test]
