@@ -19,11 +19,14 @@ use largesse_engine::units::{CatalogVersion, RoomId, RoomSeq, UserId};
 use serde::Deserialize;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::catalog::is_known;
+use crate::error::ErrorCode;
 use crate::extract::{Params, RoomPath, Service, read_limited};
 use crate::problem::Problem;
 use crate::state::ApiState;
+use crate::ws::crowd::{GatewayName, ROOMS_MAX};
 use crate::ws::edge::Edge;
 use crate::ws::later::BATCH_MAX;
 
@@ -104,6 +107,19 @@ pub async fn warm(State(state): State<ApiState>, _gateway: Service, request: Req
     Ok(bytes(|_| ()))
 }
 
+/// So many watch in a gateway. Answers with how many watch the same rooms elsewhere.
+pub async fn viewers(State(state): State<ApiState>, _gateway: Service, request: Request) -> Result<Response, Problem> {
+    let (name, here): (u64, Vec<(RoomId, u32)>) = heard(&state, request, codec::decode).await?;
+    at_most(here.len(), ROOMS_MAX)?;
+    let (name, now, crowd) = (GatewayName(name), Instant::now(), &state.live.crowd);
+    crowd.tell(name, &here, now).map_err(|error| Problem::new(ErrorCode::Overloaded, error.to_string()))?;
+    let mut counts = crowd.elsewhere(Some(name), here.iter().map(|(room, _)| *room), now);
+    for (count, (room, _)) in counts.iter_mut().zip(&here) {
+        *count += state.live.viewers(*room);
+    }
+    Ok(bytes(|out| codec::encode_into(&counts, out)))
+}
+
 /// What a gateway says in the body of a call.
 pub fn told(write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     let mut out = vec![VERSION];
@@ -147,6 +163,10 @@ pub fn read_head(bytes: &[u8]) -> Result<Arc<RoomHead>, BadAnswer> {
 pub fn read_feed(bytes: &[u8]) -> Result<FeedPage, BadAnswer> {
     let (items, head): (Vec<(RoomSeq, FeedItem)>, RoomHead) = codec::decode(known(bytes)?)?;
     Ok(FeedPage { items, head: Arc::new(head) })
+}
+
+pub fn read_viewers(bytes: &[u8]) -> Result<Vec<u64>, BadAnswer> {
+    Ok(codec::decode(known(bytes)?)?)
 }
 
 pub fn read_catalog(bytes: &[u8]) -> Result<Catalog, BadAnswer> {

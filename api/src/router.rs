@@ -57,6 +57,7 @@ pub fn public_router(state: ApiState) -> Router {
         .add("/internal/catalog", get(internal::catalog))
         .add("/internal/leave", post(internal::leave))
         .add("/internal/warm", post(internal::warm))
+        .add("/internal/viewers", post(internal::viewers))
         .add("/openapi.json", get(openapi::description))
         .add("/docs", get(docs::index))
         .add("/docs/{file}", get(docs::file))

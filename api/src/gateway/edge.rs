@@ -101,9 +101,21 @@ impl Edge for Gateway {
 
     fn warm(&self, users: Vec<UserId>) -> BoxFuture<'_, ()> {
         async move {
-            if let Err(problem) = self.tell("/internal/warm", internal::told(|out| codec::encode_into(&users, out))).await {
+            if let Err(problem) =
+                self.tell("/internal/warm", internal::told(|out| codec::encode_into(&users, out))).await
+            {
                 tracing::debug!(%problem, "the first gifts of some who came may wait for the store");
             }
+        }
+        .boxed()
+    }
+
+    fn watched(&self, here: Vec<(RoomId, u32)>) -> BoxFuture<'_, Option<Vec<u64>>> {
+        async move {
+            let body = internal::told(|out| codec::encode_into(&(self.name.0, &here), out));
+            let told = self.tell("/internal/viewers", body).await;
+            let elsewhere = told.and_then(|bytes| internal::read_viewers(&bytes).map_err(|error| unreadable(&error)));
+            elsewhere.inspect_err(|problem| tracing::debug!(%problem, "viewers of other processes are not known")).ok()
         }
         .boxed()
     }

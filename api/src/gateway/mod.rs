@@ -38,6 +38,7 @@ use crate::problem::Problem;
 use crate::state::Readiness;
 use crate::trace::FreshIds;
 use crate::ws;
+use crate::ws::crowd::GatewayName;
 use crate::ws::edge::Edge;
 
 /// What rooms show, from wherever it comes.
@@ -63,6 +64,8 @@ pub struct Gateway {
     pub metrics: PrometheusHandle,
     pub live: ws::Hub,
     pub(crate) fresh_ids: FreshIds,
+    /// By which the process behind tells it from others.
+    name: GatewayName,
     clock: Arc<dyn Clock>,
     frames: Arc<dyn Frames>,
     upstream: Arc<Upstream>,
@@ -97,6 +100,7 @@ impl GatewayState {
             metrics,
             live: ws::Hub::new(options.ws.clone()),
             fresh_ids: FreshIds::default(),
+            name: GatewayName(rand::random()),
             clock,
             frames,
             upstream: Arc::new(Upstream::new(&options, key)),

@@ -40,7 +40,10 @@ pub(super) struct ChannelState {
     pub(super) is_filling: bool,
     /// No sooner is it read again.
     pub(super) fill_at: Instant,
+    /// Sockets of this process.
     pub(super) viewers: u64,
+    /// Those of other processes, as far as this one was told.
+    pub(super) elsewhere: u64,
     pub(super) tick: Duration,
     pub(super) due: Instant,
     /// When something was last heard of it.
@@ -61,6 +64,7 @@ impl Channel {
             is_filling: false,
             fill_at: Instant::now(),
             viewers: 0,
+            elsewhere: 0,
             tick,
             due: Instant::now(),
             heard: Instant::now(),
@@ -82,6 +86,10 @@ impl ChannelState {
     /// Number of the entry that comes next.
     pub(super) fn next(&self) -> RoomSeq {
         self.pending.last().map_or(self.head.next, Chunk::next)
+    }
+
+    pub(super) fn watching(&self) -> u64 {
+        self.viewers.saturating_add(self.elsewhere)
     }
 
     /// Whether something was heard of that is not here.
@@ -167,7 +175,7 @@ impl ChannelState {
             live: LiveNow { number: head.live, state: if head.is_open { "open" } else { "closed" } },
             as_of: head.last(),
             totals: item::totals(&head.live_totals, catalog),
-            viewers: self.viewers,
+            viewers: self.watching(),
             tick_ms: millis(self.tick),
         }))
     }

@@ -1,7 +1,7 @@
 //! What sockets need of the process that they are in: one that owns shards, or a gateway in front of such.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -70,6 +70,10 @@ pub trait Edge: Send + Sync + 'static {
 
     /// Reads the wallets of these into memory, so that their first gifts need not wait for the store. None of it is promised.
     fn warm(&self, users: Vec<UserId>) -> BoxFuture<'_, ()>;
+
+    /// So many watch these rooms here. Answers with how many do elsewhere, in the same order; with nothing where that cannot be
+    /// told now.
+    fn watched(&self, here: Vec<(RoomId, u32)>) -> BoxFuture<'_, Option<Vec<u64>>>;
 
     /// Whether the token is needed again for each gift.
     fn keeps_tokens(&self) -> bool;
@@ -157,6 +161,11 @@ impl Edge for Shared {
         // A question about it does that.
         let warm = move |user| async move { drop(self.service.balances(user, None).await) };
         stream::iter(users).for_each_concurrent(WARMED_AT_ONCE, warm).boxed()
+    }
+
+    fn watched(&self, here: Vec<(RoomId, u32)>) -> BoxFuture<'_, Option<Vec<u64>>> {
+        let rooms = here.into_iter().map(|(room, _)| room);
+        std::future::ready(Some(self.live.crowd.elsewhere(None, rooms, Instant::now()))).boxed()
     }
 
     fn keeps_tokens(&self) -> bool {

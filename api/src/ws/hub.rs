@@ -15,10 +15,11 @@ use tokio::sync::{broadcast, watch};
 use crate::error::ErrorCode;
 use crate::problem::Problem;
 use crate::ws::channel::{Channel, ChannelState, millis};
+use crate::ws::crowd::Crowd;
 use crate::ws::edge::Edge;
 use crate::ws::fanout::{Fanout, Member};
 use crate::ws::frames::{Gap, ServerFrame, Since, encode, epoch_text, room_text};
-use crate::ws::later::Later;
+use crate::ws::notices::Notices;
 use crate::ws::options::{RECOVERED_MAX, TICK_ITEMS_MAX, WsOptions};
 use crate::ws::socket::Socket;
 use crate::ws::tick;
@@ -33,10 +34,6 @@ const FILL_AGAIN: Duration = Duration::from_millis(250);
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 /// How often a client who comes back is looked after before it is told of a gap.
 const RECOVER_ROUNDS_MAX: usize = 64;
-/// Who enters within so long is told of together.
-const CAME_AFTER: Duration = Duration::from_millis(10);
-/// How long after somebody left that is told. What they sent last is shown by then, and who comes right back never left.
-const GONE_AFTER: Duration = Duration::from_millis(200);
 
 /// All of WebSocket in one process. It begins with the first socket.
 pub struct Hub {
@@ -44,6 +41,8 @@ pub struct Hub {
     pub(super) options: WsOptions,
     pub(super) sockets: AtomicU64,
     closing: watch::Sender<bool>,
+    /// How many watch in gateways of this process.
+    pub(crate) crowd: Crowd,
 }
 
 pub struct Running {
@@ -53,15 +52,18 @@ pub struct Running {
     fanout: Fanout,
     channels: Mutex<HashMap<RoomId, Arc<Channel>>>,
     members: AtomicU64,
-    /// Senders whose last socket in a room has gone.
-    gone: Later<(RoomId, UserId)>,
-    /// Who enters rooms, and may send something in a moment.
-    came: Later<UserId>,
+    pub(super) notices: Notices,
 }
 
 impl Hub {
     pub fn new(options: WsOptions) -> Hub {
-        Hub { running: OnceLock::new(), options, sockets: AtomicU64::new(0), closing: watch::Sender::new(false) }
+        Hub {
+            running: OnceLock::new(),
+            options,
+            sockets: AtomicU64::new(0),
+            closing: watch::Sender::new(false),
+            crowd: Crowd::default(),
+        }
     }
 
     /// Starts the threads when the first socket comes.
@@ -80,14 +82,19 @@ impl Hub {
             fanout: Fanout::start(cores.div_ceil(2)).map_err(failed)?,
             channels: Mutex::default(),
             members: AtomicU64::new(0),
-            gone: Later::default(),
-            came: Later::default(),
+            notices: Notices::default(),
         });
         let kept = Arc::clone(self.running.get_or_init(|| Arc::clone(&running)));
         if Arc::ptr_eq(&kept, &running) {
             running.start(edge.news(), self.closing.subscribe()).map_err(failed)?;
         }
         Ok(kept)
+    }
+
+    /// How many watch a room over sockets of this process.
+    pub(crate) fn viewers(&self, room: RoomId) -> u64 {
+        let channel = self.running.get().and_then(|running| running.channels().get(&room).cloned());
+        channel.map_or(0, |channel| channel.state().viewers)
     }
 
     /// Every socket is told to come back elsewhere, and is ended.
@@ -126,9 +133,10 @@ impl Running {
     }
 
     async fn run(self: &Arc<Self>, mut news: broadcast::Receiver<Arc<RoomNews>>) {
-        // It ends with this thread, so a process that ends tells of nobody: its clients are elsewhere in a moment.
+        // They end with this thread, so a process that ends tells of nobody: its clients are elsewhere in a moment.
         tokio::spawn(Arc::clone(self).tell_gone());
         tokio::spawn(Arc::clone(self).tell_came());
+        tokio::spawn(Arc::clone(self).keep_counts());
         let mut look_at = Instant::now() + LOOK_AROUND;
         loop {
             let due = self.next_due().map_or(look_at, |due| due.min(look_at));
@@ -147,43 +155,16 @@ impl Running {
         }
     }
 
-    async fn tell_gone(self: Arc<Self>) {
-        loop {
-            let mut gone = self.gone.next(GONE_AFTER).await;
-            gone.retain(|(room, user)| !self.is_here(*room, *user));
-            let Ok(edge) = self.edge() else { return };
-            if !gone.is_empty() {
-                edge.leave(gone).await;
-            }
-        }
-    }
-
-    async fn tell_came(self: Arc<Self>) {
-        loop {
-            let mut users = self.came.next(CAME_AFTER).await;
-            // A client that enters some rooms at once is one user.
-            users.sort_unstable();
-            users.dedup();
-            let Ok(edge) = self.edge() else { return };
-            edge.warm(users).await;
-        }
-    }
-
-    fn is_here(&self, room: RoomId, user: UserId) -> bool {
-        let channel = self.channels().get(&room).cloned();
-        channel.is_some_and(|channel| channel.present().has(user))
-    }
-
-    fn edge(&self) -> Result<Arc<dyn Edge>, Problem> {
+    pub(super) fn edge(&self) -> Result<Arc<dyn Edge>, Problem> {
         let gone = || Problem::new(ErrorCode::ShardUnavailable, "this process ends");
         self.edge.upgrade().ok_or_else(gone)
     }
 
-    fn channels(&self) -> MutexGuard<'_, HashMap<RoomId, Arc<Channel>>> {
+    pub(super) fn channels(&self) -> MutexGuard<'_, HashMap<RoomId, Arc<Channel>>> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn all(&self) -> Vec<Arc<Channel>> {
+    pub(super) fn all(&self) -> Vec<Arc<Channel>> {
         self.channels().values().cloned().collect()
     }
 
@@ -253,7 +234,7 @@ impl Running {
         state.head = head;
         let Ok(catalog) = self.edge().map(|edge| edge.catalog()) else { return };
         if state.viewers > 0 && !chunks.is_empty() {
-            let frame = tick::frame(room, &chunks, &state.head, &catalog, state.viewers);
+            let frame = tick::frame(room, &chunks, &state.head, &catalog, state.watching());
             self.fanout.frame(room, &frame, Some(state.head.last()));
         }
         if let Some(tick) = self.paced(state.tick) {
@@ -342,11 +323,6 @@ impl Running {
         Ok(())
     }
 
-    /// Somebody enters a room, and nothing waits for what is done about it.
-    pub(super) fn came(&self, user: UserId) {
-        self.came.add(user);
-    }
-
     /// Lets a socket into a room: from where it was, if that can be made up for, or else from now on.
     pub(super) async fn join(
         &self,
@@ -415,7 +391,7 @@ impl Running {
         let from = recovered.map_or(published, |(from, _)| from);
         socket.push(state.joined(room, from, recovered.is_some(), gap, catalog));
         for chunk in recovered.map_or(&[][..], |(_, missed)| missed) {
-            socket.push(tick::frame_again(room, chunk, &state.head, catalog, state.viewers));
+            socket.push(tick::frame_again(room, chunk, &state.head, catalog, state.watching()));
         }
         let number = self.members.fetch_add(1, Ordering::Relaxed);
         let member = Arc::new(Member::new(Arc::clone(socket), number, published));
@@ -430,11 +406,6 @@ impl Running {
         drop(state);
         self.fanout.leave(channel.room, member);
         channel.present().leave(user)
-    }
-
-    /// Somebody whose streaks may be open is here no more.
-    pub(super) fn gone(&self, room: RoomId, user: UserId) {
-        self.gone.add((room, user));
     }
 
     /// Takes a member that missed ticks to where the room is, and tells it what it missed.

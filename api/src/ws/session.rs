@@ -201,7 +201,7 @@ impl Session {
             let detail = format!("a socket can be in {ROOMS_MAX} rooms; leave one first");
             return self.complain(Some(room), &Problem::bad_request(detail));
         }
-        self.running.came(user);
+        self.running.notices.came(user);
         match self.running.join(room, user, &self.socket, since).await {
             Ok((channel, member)) => {
                 if was_sender {
@@ -212,7 +212,7 @@ impl Session {
             }
             Err(problem) => {
                 if was_sender {
-                    self.running.gone(room, user);
+                    self.running.notices.gone(room, user);
                 }
                 self.complain(Some(room), &problem)
             }
@@ -221,7 +221,7 @@ impl Session {
 
     fn leave(&mut self, room: RoomId) -> Result<(), Over> {
         if let (true, Some(who)) = (self.part(room), &self.who) {
-            self.running.gone(room, who.sender.user);
+            self.running.notices.gone(room, who.sender.user);
         }
         self.say(&ServerFrame::Left { room: room_text(room) })
     }
@@ -331,7 +331,7 @@ impl Session {
         while let Some(room) = self.rooms.last().map(|(channel, _)| channel.room) {
             let is_gone = self.part(room);
             if let (true, Some(who)) = (is_gone && over != Some(Bye::GoingAway), &self.who) {
-                self.running.gone(room, who.sender.user);
+                self.running.notices.gone(room, who.sender.user);
             }
         }
         if let Some(bye) = over {

@@ -57,6 +57,7 @@ async fn no_route_answers_to_a_wrong_credential() {
         (public, Method::GET, "/internal/catalog", &none, For::Services),
         (public, Method::POST, "/internal/leave", &none, For::Services),
         (public, Method::POST, "/internal/warm", &none, For::Services),
+        (public, Method::POST, "/internal/viewers", &none, For::Services),
         (public, Method::GET, "/v1/me/balances", &none, For::Viewers),
         (public, Method::GET, "/v1/users/3001/balances", &none, For::ViewersAndServices),
         (public, Method::GET, "/v1/me/history", &none, For::Viewers),

@@ -31,6 +31,7 @@ async fn every_route_is_described_and_every_description_is_a_route() {
         "/internal/catalog",
         "/internal/leave",
         "/internal/warm",
+        "/internal/viewers",
     ];
     let left_out = [&pages[..], &aliases, &others, &internal].concat();
     for (router, source) in [(&world.public, "public_router"), (&world.admin, "admin_router")] {

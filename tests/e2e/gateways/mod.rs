@@ -136,6 +136,39 @@ async fn a_gift_shows_once_on_every_gateway_and_a_viewer_goes_on_at_another_one(
     world.stop();
 }
 
+#[tokio::test]
+async fn viewers_are_counted_over_all_processes() {
+    let Some(world) = World::start().await else { return };
+    let (one, other) = (world.gateway().await, world.gateway().await);
+    let resident = async |count: f64| {
+        let is_so = async || (metric(&world.owner, "largesse_wallets_resident").await == count).then_some(());
+        until(&format!("{count} wallets are in memory"), PATIENCE, is_so).await;
+    };
+    world.owner.client.gift(3001, "first", &json!({"gift_id": 1, "count": 1, "to": [2001]})).await.ok();
+    resident(4.0).await;
+    let (ann, bob, cid) =
+        (Viewer::enter(&one, 3001).await, Viewer::enter(&other, 3050).await, Viewer::enter(&world.owner, 3003).await);
+    let all_see = async |count: u64, viewers: &[&Viewer]| {
+        // Ticks tell it, and there are none where nothing happens.
+        let is_so = async || {
+            let id = format!("seen-{}", rand::random::<u64>());
+            world.owner.client.gift(3001, &id, &json!({"gift_id": 1, "count": 1, "to": [2001]})).await.ok();
+            viewers.iter().all(|viewer| viewer.told().viewers == count).then_some(())
+        };
+        until(&format!("everybody sees {count}"), PATIENCE, is_so).await;
+    };
+    all_see(3, &[&ann, &bob, &cid]).await;
+    // Of somebody who only entered, too.
+    resident(5.0).await;
+    let dan = Viewer::enter(&other, 3002).await;
+    all_see(4, &[&ann, &bob, &cid, &dan]).await;
+    one.kill();
+    all_see(3, &[&bob, &cid, &dan]).await;
+    other.stop();
+    all_see(1, &[&cid]).await;
+    world.stop();
+}
+
 /// All that is not for sockets.
 async fn what_is_passed_on(world: &World, gateway: &Server) {
     let client = &gateway.client;

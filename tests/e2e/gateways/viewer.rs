@@ -26,6 +26,8 @@ pub struct Told {
     pub events: u64,
     /// Entries that the socket said it would not get.
     pub missed: u64,
+    /// How many watch.
+    pub viewers: u64,
     pub recovered: bool,
     pub results: HashMap<String, Value>,
     pub is_over: bool,
@@ -116,11 +118,13 @@ fn take(frame: &Value, told: &mut Told) {
             }
             told.recovered = frame["recovered"] == true;
             told.room_seq = number(&frame["room_seq"]);
+            told.viewers = number(&frame["viewers"]);
             told.epoch = frame["epoch"].as_str().unwrap().into();
         }
         "tick" => {
             assert_eq!(number(&frame["from"]), told.room_seq + 1, "a gap or a repetition that was not told: {frame}");
             told.room_seq = number(&frame["to"]);
+            told.viewers = number(&frame["viewers"]);
             let items = frame["items"].as_array().unwrap().iter();
             for item in items.chain(frame["rest"].as_array().into_iter().flatten()) {
                 told.value += item["delta"]["value"].as_u64().unwrap_or(0);
