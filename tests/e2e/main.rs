@@ -17,6 +17,7 @@ mod metrics;
 mod mirror;
 mod readme;
 mod retry;
+mod room_socket;
 mod servers;
 mod setup;
 mod shim;

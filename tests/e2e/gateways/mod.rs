@@ -75,10 +75,12 @@ impl World {
         let debited = self.debited().await;
         assert_eq!(debited, gifts, "a rose costs one coin");
         for (at, viewer) in viewers.iter().enumerate() {
-            viewer.until(&format!("viewer {at} sees {gifts} gifts"), |told| told.events >= gifts || told.is_over).await;
+            viewer
+                .until(&format!("viewer {at} sees {gifts} gifts"), |told| told.sums.events >= gifts || told.is_over)
+                .await;
             let told = viewer.told();
             assert!(!told.is_over, "the socket of viewer {at} has ended");
-            assert_eq!((told.value, told.events, told.missed), (debited, gifts, 0), "viewer {at}");
+            assert_eq!((told.sums.value, told.sums.events, told.missed), (debited, gifts, 0), "viewer {at}");
         }
     }
 
