@@ -72,7 +72,7 @@ async fn crash_and_compare(kills: u32) {
     let (mut sockets, mut filled) = (0, 0);
     for watcher in watchers {
         let seen = watcher.await.unwrap();
-        seen.check(paid);
+        seen.sums.check(paid);
         (sockets, filled) = (sockets + seen.sockets, filled + seen.filled);
     }
     watcher::check_feed(&server.client, paid).await;

@@ -8,6 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue};
 use largesse_engine::catalog::Catalog;
+use largesse_engine::codec;
 use largesse_engine::room::command::RoomNews;
 use largesse_engine::room::event::RoomHead;
 use largesse_engine::service::rooms::FeedPage;
@@ -85,6 +86,38 @@ impl Edge for Gateway {
 
     fn send(self: Arc<Self>, from: Sender, arrival: Arrival, frame: SendFrame) -> BoxFuture<'static, Bytes> {
         async move { send::send(&self, &from, arrival, frame).await }.boxed()
+    }
+
+    fn leave(&self, gone: Vec<(RoomId, UserId)>) -> BoxFuture<'_, ()> {
+        async move {
+            if let Err(problem) =
+                self.tell("/internal/leave", internal::told(|out| codec::encode_into(&gone, out))).await
+            {
+                tracing::debug!(%problem, "streaks of some who left go on until they end by time");
+            }
+        }
+        .boxed()
+    }
+
+    fn warm(&self, users: Vec<UserId>) -> BoxFuture<'_, ()> {
+        async move {
+            if let Err(problem) =
+                self.tell("/internal/warm", internal::told(|out| codec::encode_into(&users, out))).await
+            {
+                tracing::debug!(%problem, "the first gifts of some who came may wait for the store");
+            }
+        }
+        .boxed()
+    }
+
+    fn watched(&self, here: Vec<(RoomId, u32)>) -> BoxFuture<'_, Option<Vec<u64>>> {
+        async move {
+            let body = internal::told(|out| codec::encode_into(&(self.name.0, &here), out));
+            let told = self.tell("/internal/viewers", body).await;
+            let elsewhere = told.and_then(|bytes| internal::read_viewers(&bytes).map_err(|error| unreadable(&error)));
+            elsewhere.inspect_err(|problem| tracing::debug!(%problem, "viewers of other processes are not known")).ok()
+        }
+        .boxed()
     }
 
     fn keeps_tokens(&self) -> bool {

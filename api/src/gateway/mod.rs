@@ -17,7 +17,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::header::{AUTHORIZATION, ETAG, IF_NONE_MATCH};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use largesse_engine::catalog::Catalog;
 use largesse_engine::clock::Clock;
@@ -38,6 +38,7 @@ use crate::problem::Problem;
 use crate::state::Readiness;
 use crate::trace::FreshIds;
 use crate::ws;
+use crate::ws::crowd::GatewayName;
 use crate::ws::edge::Edge;
 
 /// What rooms show, from wherever it comes.
@@ -63,6 +64,8 @@ pub struct Gateway {
     pub metrics: PrometheusHandle,
     pub live: ws::Hub,
     pub(crate) fresh_ids: FreshIds,
+    /// By which the process behind tells it from others.
+    name: GatewayName,
     clock: Arc<dyn Clock>,
     frames: Arc<dyn Frames>,
     upstream: Arc<Upstream>,
@@ -97,6 +100,7 @@ impl GatewayState {
             metrics,
             live: ws::Hub::new(options.ws.clone()),
             fresh_ids: FreshIds::default(),
+            name: GatewayName(rand::random()),
             clock,
             frames,
             upstream: Arc::new(Upstream::new(&options, key)),
@@ -160,12 +164,21 @@ impl Gateway {
         path: String,
         known: Option<HeaderValue>,
     ) -> impl Future<Output = Result<Option<Bytes>, Problem>> + Send + 'static {
+        let headers = known.map(|tag| (IF_NONE_MATCH, tag)).into_iter().collect();
+        self.called(Ask { method: Method::GET, path, headers, body: Bytes::new(), is_repeatable: true })
+    }
+
+    /// Tells the process behind something that does no harm if it is told twice, or not at all.
+    fn tell(&self, path: &str, body: Bytes) -> impl Future<Output = Result<Bytes, Problem>> + Send + 'static {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(internal::CONTENT))]);
+        let asked = self.called(Ask { method: Method::POST, path: path.into(), headers, body, is_repeatable: false });
+        async move { asked.await?.ok_or_else(unavailable) }
+    }
+
+    fn called(&self, mut ask: Ask) -> impl Future<Output = Result<Option<Bytes>, Problem>> + Send + 'static {
         let (upstream, patience) = (Arc::clone(&self.upstream), self.options.request_timeout);
+        ask.headers.insert(AUTHORIZATION, upstream.key.clone());
         let asked = self.runtime.spawn(async move {
-            let mut headers = HeaderMap::new();
-            headers.insert(AUTHORIZATION, upstream.key.clone());
-            headers.extend(known.map(|tag| (IF_NONE_MATCH, tag)));
-            let ask = Ask { method: Method::GET, path, headers, body: Bytes::new(), is_repeatable: true };
             match tokio::time::timeout(patience, upstream.ask_whole(ask)).await {
                 Ok(answered) => answered.map_err(|_failed| unavailable()),
                 Err(_elapsed) => Err(unavailable()),

@@ -1,11 +1,11 @@
 //! What sockets need of the process that they are in: one that owns shards, or a gateway in front of such.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
 use http::{HeaderMap, HeaderValue};
 use largesse_engine::catalog::Catalog;
 use largesse_engine::room::command::RoomNews;
@@ -23,6 +23,11 @@ use crate::trace::Trace;
 use crate::ws::Hub;
 use crate::ws::frames::SendFrame;
 use crate::ws::send;
+
+/// Rooms that are told at once of those who left.
+const LEAVES_AT_ONCE: usize = 32;
+/// Wallets that are read at once for those who enter: gifts whose wallets are not here go first.
+const WARMED_AT_ONCE: usize = 16;
 
 pub trait Edge: Send + Sync + 'static {
     fn hub(&self) -> &Hub;
@@ -58,6 +63,17 @@ pub trait Edge: Send + Sync + 'static {
 
     /// Sends a gift, and encodes what became of it.
     fn send(self: Arc<Self>, from: Sender, arrival: Arrival, frame: SendFrame) -> BoxFuture<'static, Bytes>;
+
+    /// These have left these rooms, as far as this process knows. That it is told is worth some trouble, and no more: streaks
+    /// end by themselves.
+    fn leave(&self, gone: Vec<(RoomId, UserId)>) -> BoxFuture<'_, ()>;
+
+    /// Reads the wallets of these into memory, so that their first gifts need not wait for the store. None of it is promised.
+    fn warm(&self, users: Vec<UserId>) -> BoxFuture<'_, ()>;
+
+    /// So many watch these rooms here. Answers with how many do elsewhere, in the same order; with nothing where that cannot be
+    /// told now.
+    fn watched(&self, here: Vec<(RoomId, u32)>) -> BoxFuture<'_, Option<Vec<u64>>>;
 
     /// Whether the token is needed again for each gift.
     fn keeps_tokens(&self) -> bool;
@@ -128,6 +144,28 @@ impl Edge for Shared {
 
     fn send(self: Arc<Self>, from: Sender, arrival: Arrival, frame: SendFrame) -> BoxFuture<'static, Bytes> {
         async move { send::send(&self, from.user, arrival, frame).await }.boxed()
+    }
+
+    fn leave(&self, gone: Vec<(RoomId, UserId)>) -> BoxFuture<'_, ()> {
+        let view = self.service.control.view();
+        let known = gone.into_iter().filter(move |(room, _)| view.rooms.contains_key(room));
+        let leave = move |(room, user)| async move {
+            if let Err(error) = self.service.leave(room, user).await {
+                tracing::debug!(%room, %error, "streaks of somebody who left go on until they end by time");
+            }
+        };
+        stream::iter(known).for_each_concurrent(LEAVES_AT_ONCE, leave).boxed()
+    }
+
+    fn warm(&self, users: Vec<UserId>) -> BoxFuture<'_, ()> {
+        // A question about it does that.
+        let warm = move |user| async move { drop(self.service.balances(user, None).await) };
+        stream::iter(users).for_each_concurrent(WARMED_AT_ONCE, warm).boxed()
+    }
+
+    fn watched(&self, here: Vec<(RoomId, u32)>) -> BoxFuture<'_, Option<Vec<u64>>> {
+        let rooms = here.into_iter().map(|(room, _)| room);
+        std::future::ready(Some(self.live.crowd.elsewhere(None, rooms, Instant::now()))).boxed()
     }
 
     fn keeps_tokens(&self) -> bool {

@@ -8,22 +8,22 @@ use std::time::{Duration, Instant};
 use largesse_engine::catalog::Catalog;
 use largesse_engine::room::command::{Chunk, RoomNews};
 use largesse_engine::room::event::RoomHead;
-use largesse_engine::units::{RoomId, RoomSeq, Time};
+use largesse_engine::units::{RoomId, RoomSeq, UserId};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{OnceCell, broadcast, watch};
+use tokio::sync::{broadcast, watch};
 
 use crate::error::ErrorCode;
 use crate::problem::Problem;
-use crate::rooms::item;
+use crate::ws::channel::{Channel, ChannelState, millis};
+use crate::ws::crowd::Crowd;
 use crate::ws::edge::Edge;
 use crate::ws::fanout::{Fanout, Member};
-use crate::ws::frames::{Gap, Joined, LiveNow, ServerFrame, Since, encode, epoch_text, room_text};
+use crate::ws::frames::{Gap, ServerFrame, Since, encode, epoch_text, room_text};
+use crate::ws::notices::Notices;
 use crate::ws::options::{RECOVERED_MAX, TICK_ITEMS_MAX, WsOptions};
 use crate::ws::socket::Socket;
 use crate::ws::tick;
 
-/// Entries of one room that wait for a tick; beyond, it comes at once.
-const PENDING_ITEMS_MAX: usize = 50_000;
 /// How often rooms are looked at that have no news.
 const LOOK_AROUND: Duration = Duration::from_millis(500);
 /// Pages by which a hub that missed news catches up at a time.
@@ -41,6 +41,8 @@ pub struct Hub {
     pub(super) options: WsOptions,
     pub(super) sockets: AtomicU64,
     closing: watch::Sender<bool>,
+    /// How many watch in gateways of this process.
+    pub(crate) crowd: Crowd,
 }
 
 pub struct Running {
@@ -50,42 +52,18 @@ pub struct Running {
     fanout: Fanout,
     channels: Mutex<HashMap<RoomId, Arc<Channel>>>,
     members: AtomicU64,
-}
-
-/// One room here.
-pub struct Channel {
-    room: RoomId,
-    state: Mutex<ChannelState>,
-    opened: OnceCell<()>,
-}
-
-struct ChannelState {
-    /// The room as of the last tick.
-    head: Arc<RoomHead>,
-    pending: Vec<Chunk>,
-    pending_items: usize,
-    /// The room as of the last of what is pending.
-    newest: Option<Arc<RoomHead>>,
-    /// Some news did not come.
-    has_hole: bool,
-    /// The number after the last entry that was heard of, also of those that are missing.
-    told: RoomSeq,
-    /// What did not come is being read.
-    is_filling: bool,
-    /// No sooner is it read again.
-    fill_at: Instant,
-    viewers: u64,
-    tick: Duration,
-    due: Instant,
-    /// When something was last heard of it.
-    heard: Instant,
-    /// When somebody was last in it.
-    used: Instant,
+    pub(super) notices: Notices,
 }
 
 impl Hub {
     pub fn new(options: WsOptions) -> Hub {
-        Hub { running: OnceLock::new(), options, sockets: AtomicU64::new(0), closing: watch::Sender::new(false) }
+        Hub {
+            running: OnceLock::new(),
+            options,
+            sockets: AtomicU64::new(0),
+            closing: watch::Sender::new(false),
+            crowd: Crowd::default(),
+        }
     }
 
     /// Starts the threads when the first socket comes.
@@ -104,12 +82,19 @@ impl Hub {
             fanout: Fanout::start(cores).map_err(failed)?,
             channels: Mutex::default(),
             members: AtomicU64::new(0),
+            notices: Notices::default(),
         });
         let kept = Arc::clone(self.running.get_or_init(|| Arc::clone(&running)));
         if Arc::ptr_eq(&kept, &running) {
             running.start(edge.news(), self.closing.subscribe()).map_err(failed)?;
         }
         Ok(kept)
+    }
+
+    /// How many watch a room over sockets of this process.
+    pub(crate) fn viewers(&self, room: RoomId) -> u64 {
+        let channel = self.running.get().and_then(|running| running.channels().get(&room).cloned());
+        channel.map_or(0, |channel| channel.state().viewers)
     }
 
     /// Every socket is told to come back elsewhere, and is ended.
@@ -148,6 +133,10 @@ impl Running {
     }
 
     async fn run(self: &Arc<Self>, mut news: broadcast::Receiver<Arc<RoomNews>>) {
+        // They end with this thread, so a process that ends tells of nobody: its clients are elsewhere in a moment.
+        tokio::spawn(Arc::clone(self).tell_gone());
+        tokio::spawn(Arc::clone(self).tell_came());
+        tokio::spawn(Arc::clone(self).keep_counts());
         let mut look_at = Instant::now() + LOOK_AROUND;
         loop {
             let due = self.next_due().map_or(look_at, |due| due.min(look_at));
@@ -166,16 +155,16 @@ impl Running {
         }
     }
 
-    fn edge(&self) -> Result<Arc<dyn Edge>, Problem> {
+    pub(super) fn edge(&self) -> Result<Arc<dyn Edge>, Problem> {
         let gone = || Problem::new(ErrorCode::ShardUnavailable, "this process ends");
         self.edge.upgrade().ok_or_else(gone)
     }
 
-    fn channels(&self) -> MutexGuard<'_, HashMap<RoomId, Arc<Channel>>> {
+    pub(super) fn channels(&self) -> MutexGuard<'_, HashMap<RoomId, Arc<Channel>>> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn all(&self) -> Vec<Arc<Channel>> {
+    pub(super) fn all(&self) -> Vec<Arc<Channel>> {
         self.channels().values().cloned().collect()
     }
 
@@ -241,12 +230,11 @@ impl Running {
     fn publish(&self, channel: &Channel, now: Instant) {
         let mut state = channel.state();
         let Some(head) = state.newest.take() else { return };
-        let (chunks, room) = (std::mem::take(&mut state.pending), channel.room);
-        state.pending_items = 0;
+        let (chunks, room) = (state.take_pending(), channel.room);
         state.head = head;
         let Ok(catalog) = self.edge().map(|edge| edge.catalog()) else { return };
         if state.viewers > 0 && !chunks.is_empty() {
-            let frame = tick::frame(room, &chunks, &state.head, &catalog, state.viewers);
+            let frame = tick::frame(room, &chunks, &state.head, &catalog, state.watching());
             self.fanout.frame(room, &frame, Some(state.head.last()));
         }
         if let Some(tick) = self.paced(state.tick) {
@@ -300,7 +288,7 @@ impl Running {
                 state.newest = Some(page.head);
             }
             if is_end {
-                state.has_hole = state.next() < state.told;
+                state.has_hole = state.lacks_some();
                 return !state.has_hole;
             }
         }
@@ -340,6 +328,7 @@ impl Running {
     pub(super) async fn join(
         &self,
         room: RoomId,
+        user: UserId,
         socket: &Arc<Socket>,
         since: Option<&Since>,
     ) -> Result<(Arc<Channel>, Arc<Member>), Problem> {
@@ -364,6 +353,7 @@ impl Running {
                     let catalog = self.edge()?.catalog();
                     let member = self.enter(room, &mut state, socket, recovered, last_known, &catalog);
                     drop(state);
+                    channel.present().enter(user);
                     return Ok((channel, member));
                 }
                 published
@@ -402,7 +392,7 @@ impl Running {
         let from = recovered.map_or(published, |(from, _)| from);
         socket.push(state.joined(room, from, recovered.is_some(), gap, catalog));
         for chunk in recovered.map_or(&[][..], |(_, missed)| missed) {
-            socket.push(tick::frame_again(room, chunk, &state.head, catalog, state.viewers));
+            socket.push(tick::frame_again(room, chunk, &state.head, catalog, state.watching()));
         }
         let number = self.members.fetch_add(1, Ordering::Relaxed);
         let member = Arc::new(Member::new(Arc::clone(socket), number, published));
@@ -410,11 +400,13 @@ impl Running {
         member
     }
 
-    pub(super) fn leave(&self, channel: &Channel, member: &Arc<Member>) {
+    /// Whether its user is gone with it who had sent something here.
+    pub(super) fn leave(&self, channel: &Channel, member: &Arc<Member>, user: UserId) -> bool {
         let mut state = channel.state();
         (state.viewers, state.used) = (state.viewers - 1, Instant::now());
         drop(state);
         self.fanout.leave(channel.room, member);
+        channel.present().leave(user)
     }
 
     /// Takes a member that missed ticks to where the room is, and tells it what it missed.
@@ -427,123 +419,4 @@ impl Running {
         member.at.store(published.get(), Ordering::Release);
         member.is_behind.store(false, Ordering::Release);
     }
-}
-
-impl Channel {
-    fn new(room: RoomId, tick: Duration) -> Arc<Channel> {
-        let state = ChannelState {
-            head: Arc::new(RoomHead::new(Time::ZERO)),
-            pending: Vec::new(),
-            pending_items: 0,
-            newest: None,
-            has_hole: false,
-            told: RoomSeq::FIRST,
-            is_filling: false,
-            fill_at: Instant::now(),
-            viewers: 0,
-            tick,
-            due: Instant::now(),
-            heard: Instant::now(),
-            used: Instant::now(),
-        };
-        Arc::new(Channel { room, state: Mutex::new(state), opened: OnceCell::new() })
-    }
-
-    pub(super) fn room(&self) -> RoomId {
-        self.room
-    }
-
-    fn state(&self) -> MutexGuard<'_, ChannelState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl ChannelState {
-    /// Number of the entry that comes next.
-    fn next(&self) -> RoomSeq {
-        self.pending.last().map_or(self.head.next, Chunk::next)
-    }
-
-    fn is_due(&self, now: Instant) -> bool {
-        self.next_due().is_some_and(|due| due <= now)
-    }
-
-    fn next_due(&self) -> Option<Instant> {
-        if self.has_hole {
-            // What is being read goes out when it is here.
-            return (!self.is_filling).then(|| self.due.max(self.fill_at));
-        }
-        let is_full = self.pending_items >= PENDING_ITEMS_MAX;
-        self.newest.is_some().then(|| if is_full { Instant::now() } else { self.due })
-    }
-
-    fn open(&mut self, head: Arc<RoomHead>) {
-        let gathered = std::mem::take(&mut self.pending);
-        let newest = self.newest.take();
-        (self.pending_items, self.head) = (0, head);
-        gathered.into_iter().for_each(|chunk| self.push(chunk));
-        self.newest = newest.filter(|newest| newest.next > self.head.next);
-    }
-
-    /// Asks again whether there is news, where some may have been lost and none has come for so long.
-    fn doubt(&mut self, after: Option<Duration>, now: Instant) {
-        if let Some(after) = after
-            && self.viewers > 0
-            && now.duration_since(self.heard) > after
-        {
-            (self.has_hole, self.heard) = (true, now);
-        }
-    }
-
-    fn take(&mut self, news: &RoomNews) {
-        self.heard = Instant::now();
-        self.told = self.told.max(news.head.next);
-        let is_empty = news.chunk.items.is_empty();
-        if !is_empty {
-            self.push(news.chunk.clone());
-        }
-        if self.next() == news.head.next {
-            self.newest = Some(Arc::clone(&news.head));
-        }
-    }
-
-    /// Keeps a chunk that goes on where the last one ended, forgets one that is known, and notes that one is missing.
-    fn push(&mut self, chunk: Chunk) {
-        let next = self.next();
-        // Before the room was opened here, the first one begins wherever it does.
-        let begins = self.pending.is_empty() && self.head.began == Time::ZERO;
-        if chunk.first == next || begins {
-            self.pending_items += chunk.items.len();
-            self.pending.push(chunk);
-        } else if chunk.first > next {
-            self.has_hole = true;
-        }
-    }
-
-    fn joined(
-        &self,
-        room: RoomId,
-        from: RoomSeq,
-        recovered: bool,
-        gap: Option<Gap>,
-        catalog: &Catalog,
-    ) -> bytes::Bytes {
-        let head = &self.head;
-        encode(&ServerFrame::Joined(Joined {
-            room: room_text(room),
-            epoch: epoch_text(head.began),
-            room_seq: from,
-            recovered,
-            gap,
-            live: LiveNow { number: head.live, state: if head.is_open { "open" } else { "closed" } },
-            as_of: head.last(),
-            totals: item::totals(&head.live_totals, catalog),
-            viewers: self.viewers,
-            tick_ms: millis(self.tick),
-        }))
-    }
-}
-
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

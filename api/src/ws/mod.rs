@@ -8,8 +8,13 @@ pub mod edge;
 pub mod frames;
 pub mod options;
 
+mod channel;
+pub(crate) mod crowd;
 mod fanout;
 mod hub;
+pub(crate) mod later;
+mod notices;
+mod present;
 pub(crate) mod send;
 mod session;
 mod socket;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use largesse_engine::units::{RoomId, Time};
+use largesse_engine::units::{RoomId, Time, UserId};
 use metrics::counter;
 use rand::RngExt;
 use tokio::net::TcpStream;
@@ -20,10 +20,11 @@ use crate::problem::Problem;
 use crate::time_text::Rfc3339;
 use crate::trace::Trace;
 use crate::wire::IdText;
+use crate::ws::channel::{Channel, millis};
 use crate::ws::edge::{Edge, Sender};
 use crate::ws::fanout::Member;
 use crate::ws::frames::{Bye, ClientFrame, SendFrame, ServerFrame, Since, encode, room_text};
-use crate::ws::hub::{Channel, Running, millis};
+use crate::ws::hub::Running;
 use crate::ws::options::{FRAMES_BURST, FRAMES_PER_SECOND, MESSAGE_BYTES_MAX, ROOMS_MAX, SENDS_MAX, SKIPS_MAX};
 use crate::ws::send;
 use crate::ws::socket::{Socket, Stream};
@@ -161,7 +162,10 @@ impl Session {
             (ClientFrame::Auth { token }, _) => self.auth(&token),
             (_, None) => Err(Some(Bye::Unauthenticated)),
             // In a box: a socket that is quiet should not keep room for what it does once.
-            (ClientFrame::Join { room, since }, Some(_)) => Box::pin(self.join(RoomId(room.0), since.as_ref())).await,
+            (ClientFrame::Join { room, since }, Some(who)) => {
+                let user = who.sender.user;
+                Box::pin(self.join(RoomId(room.0), user, since.as_ref())).await
+            }
             (ClientFrame::Leave { room }, Some(_)) => self.leave(RoomId(room.0)),
             (ClientFrame::Send(frame), Some(who)) => self.send(frame, who.sender.clone()),
             (ClientFrame::Ping {}, Some(_)) => self.say(&ServerFrame::Pong {}),
@@ -192,32 +196,44 @@ impl Session {
         })
     }
 
-    async fn join(&mut self, room: RoomId, since: Option<&Since>) -> Result<(), Over> {
-        // Again: from where it says it stands.
-        self.part(room);
+    async fn join(&mut self, room: RoomId, user: UserId, since: Option<&Since>) -> Result<(), Over> {
+        // Again: from where it says it stands. Nobody has left for that.
+        let was_sender = self.part(room);
         if self.rooms.len() >= ROOMS_MAX {
             let detail = format!("a socket can be in {ROOMS_MAX} rooms; leave one first");
             return self.complain(Some(room), &Problem::bad_request(detail));
         }
-        match self.running.join(room, &self.socket, since).await {
-            Ok(joined) => {
-                self.rooms.push(joined);
+        self.running.notices.came(user);
+        match self.running.join(room, user, &self.socket, since).await {
+            Ok((channel, member)) => {
+                if was_sender {
+                    channel.present().sent(user);
+                }
+                self.rooms.push((channel, member));
                 Ok(())
             }
-            Err(problem) => self.complain(Some(room), &problem),
+            Err(problem) => {
+                if was_sender {
+                    self.running.notices.gone(room, user);
+                }
+                self.complain(Some(room), &problem)
+            }
         }
     }
 
     fn leave(&mut self, room: RoomId) -> Result<(), Over> {
-        self.part(room);
+        if let (true, Some(who)) = (self.part(room), &self.who) {
+            self.running.notices.gone(room, who.sender.user);
+        }
         self.say(&ServerFrame::Left { room: room_text(room) })
     }
 
-    fn part(&mut self, room: RoomId) {
-        if let Some(place) = self.rooms.iter().position(|(channel, _)| channel.room() == room) {
-            let (channel, member) = self.rooms.swap_remove(place);
-            self.running.leave(&channel, &member);
-        }
+    /// Whether its user is gone with it who had sent something here.
+    fn part(&mut self, room: RoomId) -> bool {
+        let place = self.rooms.iter().position(|(channel, _)| channel.room == room);
+        let (Some(place), Some(who)) = (place, &self.who) else { return false };
+        let (channel, member) = self.rooms.swap_remove(place);
+        self.running.leave(&channel, &member, who.sender.user)
     }
 
     fn send(&mut self, frame: SendFrame, sender: Sender) -> Result<(), Over> {
@@ -227,6 +243,9 @@ impl Session {
             let problem = Problem::new(ErrorCode::Overloaded, detail);
             let trace = self.trace();
             return self.say(&send::refused(&frame.id, &problem, trace));
+        }
+        if let Some((channel, _)) = self.rooms.iter().find(|(channel, _)| channel.room.0 == frame.room.0) {
+            channel.present().sent(sender.user);
         }
         let (edge, socket, sends) = (Arc::clone(&self.edge), Arc::clone(&self.socket), Arc::clone(&self.sends));
         let arrival = Arrival { trace: self.trace(), at: self.heard };
@@ -311,8 +330,11 @@ impl Session {
 
     /// Says why, and when to come back, to whoever is still there.
     async fn end(mut self, mut context: WebSocketContext, over: Over) {
-        for (channel, member) in std::mem::take(&mut self.rooms) {
-            self.running.leave(&channel, &member);
+        while let Some(room) = self.rooms.last().map(|(channel, _)| channel.room) {
+            let is_gone = self.part(room);
+            if let (true, Some(who)) = (is_gone && over != Some(Bye::GoingAway), &self.who) {
+                self.running.notices.gone(room, who.sender.user);
+            }
         }
         if let Some(bye) = over {
             counter!("largesse_ws_byes_total", "code" => bye.code()).increment(1);

@@ -1,6 +1,7 @@
 //! WebSocket through a real port.
 
 mod client;
+mod leaving;
 
 use std::time::Duration;
 

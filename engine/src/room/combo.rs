@@ -54,6 +54,8 @@ impl ComboKey {
 pub struct Combos {
     by_key: HashMap<ComboKey, Combo, foldhash::fast::FixedState>,
     by_id: HashMap<RoomSeq, ComboKey, foldhash::fast::FixedState>,
+    /// Whoever leaves ends their own, and a room with many open should not be looked through for that.
+    by_sender: BTreeSet<(UserId, RoomSeq)>,
     /// In the order in which they end. One that was gone on with has a later place as well, and only that counts.
     queue: VecDeque<(Time, RoomSeq)>,
     /// Slots below `fresh` that nobody has. The lowest are given away first, so that rows are written over and over: a
@@ -112,7 +114,9 @@ impl Combos {
         } else {
             self.free.remove(&slot);
         }
-        self.by_id.insert(combo.now.id, key.clone());
+        if self.by_id.insert(combo.now.id, key.clone()).is_none() {
+            self.by_sender.insert((key.sender, combo.now.id));
+        }
         self.by_key.insert(key, combo);
         // Places that count no more are bounded by those that do.
         if self.queue.len() > 16 + 8 * self.by_key.len() {
@@ -122,8 +126,11 @@ impl Combos {
     }
 
     pub fn end(&mut self, id: RoomSeq) {
-        if let Some(combo) = self.by_id.remove(&id).and_then(|key| self.by_key.remove(&key)) {
-            self.free.insert(combo.now.slot);
+        if let Some(key) = self.by_id.remove(&id) {
+            self.by_sender.remove(&(key.sender, id));
+            if let Some(combo) = self.by_key.remove(&key) {
+                self.free.insert(combo.now.slot);
+            }
         }
         while let Some(place) = self.queue.front() {
             if is_current(&self.by_id, &self.by_key, *place) {
@@ -142,6 +149,15 @@ impl Combos {
     pub fn in_order(&self) -> impl Iterator<Item = (&ComboKey, &Combo)> {
         let current = self.queue.iter().filter(|place| is_current(&self.by_id, &self.by_key, **place));
         current.map(|(_, id)| {
+            let key = &self.by_id[id];
+            (key, &self.by_key[key])
+        })
+    }
+
+    /// Those of one sender, the oldest first.
+    pub fn of(&self, sender: UserId) -> impl Iterator<Item = (&ComboKey, &Combo)> {
+        let own = self.by_sender.range((sender, RoomSeq::NONE)..=(sender, RoomSeq(u64::MAX)));
+        own.map(|(_, id)| {
             let key = &self.by_id[id];
             (key, &self.by_key[key])
         })
@@ -184,6 +200,22 @@ mod tests {
         }
         let order: Vec<_> = combos.in_order().map(|(key, combo)| (key.sender.get(), combo.now.count)).collect();
         assert_eq!(order, [(1, 2), (2, 1)]);
+    }
+
+    #[test]
+    fn those_of_one_sender_are_found_until_they_end() {
+        let mut combos = Combos::default();
+        for (sender, id) in [(1, 1), (2, 2), (3, 3)] {
+            let (key, combo) = streak(sender, id, 1);
+            combos.set(key, combo);
+        }
+        let (mut key, combo) = streak(2, 4, 1);
+        key.gift = GiftId(2);
+        combos.set(key, Combo { now: ComboNow { slot: 3, ..combo.now }, ..combo });
+        let of = |combos: &Combos, sender| combos.of(UserId(sender)).map(|(_, combo)| combo.now.id).collect::<Vec<_>>();
+        assert_eq!((of(&combos, 2), of(&combos, 4)), (vec![RoomSeq(2), RoomSeq(4)], vec![]));
+        combos.end(RoomSeq(2));
+        assert_eq!((of(&combos, 2), of(&combos, 3)), (vec![RoomSeq(4)], vec![RoomSeq(3)]));
     }
 
     #[test]

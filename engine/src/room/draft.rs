@@ -245,7 +245,8 @@ impl<'a> Draft<'a> {
         let begins = !room.is_closed && !self.head.is_open;
         if begins {
             // They are ended in steps, and the next live may begin before the last step.
-            self.end_some(ComboEnd::LiveEnded, |_| true);
+            let some: Vec<_> = self.state.combos.in_order().take(ENDED_AT_ONCE).collect();
+            self.end_all(some, ComboEnd::LiveEnded);
             self.end_period(Period::Live);
             self.head.live += 1;
             (self.head.is_open, self.head.since) = (true, self.now);
@@ -270,8 +271,8 @@ impl<'a> Draft<'a> {
         let cause = if is_over { ComboEnd::LiveEnded } else { ComboEnd::Time };
         let skipped = usize::from(sabotage::is(Rule::CombosEnd));
         let in_order = self.state.combos.in_order().take_while(|(_, combo)| due(combo)).skip(skipped);
-        let ended: Vec<_> = in_order.take(ENDED_AT_ONCE).map(|(key, combo)| (key.clone(), combo.clone())).collect();
-        ended.iter().for_each(|(key, combo)| self.end(key, combo, cause));
+        let ended: Vec<_> = in_order.take(ENDED_AT_ONCE).collect();
+        self.end_all(ended, cause);
         let now = self.now;
         let news: Vec<_> = self.head.plugins.iter_mut().filter_map(|plugin| plugin.plugin().time(now)).collect();
         news.into_iter().for_each(|news| self.push(now, FeedWhat::Plugin(news)));
@@ -279,12 +280,11 @@ impl<'a> Draft<'a> {
 
     /// Ends the streaks of somebody who left.
     pub fn leave(&mut self, user: UserId) {
-        self.end_some(ComboEnd::Left, |key| key.sender == user);
+        let own: Vec<_> = self.state.combos.of(user).take(ENDED_AT_ONCE).collect();
+        self.end_all(own, ComboEnd::Left);
     }
 
-    fn end_some(&mut self, cause: ComboEnd, ends: impl Fn(&ComboKey) -> bool) {
-        let some = self.state.combos.in_order().filter(|(key, _)| ends(key)).take(ENDED_AT_ONCE);
-        let ended: Vec<_> = some.map(|(key, combo)| (key.clone(), combo.clone())).collect();
-        ended.iter().for_each(|(key, combo)| self.end(key, combo, cause));
+    fn end_all(&mut self, combos: Vec<(&ComboKey, &Combo)>, cause: ComboEnd) {
+        combos.into_iter().for_each(|(key, combo)| self.end(key, combo, cause));
     }
 }

@@ -7,7 +7,7 @@ use crate::room::command::{BoardPage, BoardQuery, Chunk, RoomCommand, RoomOutcom
 use crate::room::event::{FeedItem, RoomHead};
 use crate::room::settings::Room;
 use crate::store::{FEED_ROW_ITEMS_MAX, FeedQuery};
-use crate::units::{RoomId, RoomSeq, Time};
+use crate::units::{RoomId, RoomSeq, Time, UserId};
 
 use std::sync::Arc;
 
@@ -61,6 +61,13 @@ impl Service {
             }
         }
         Ok(FeedPage { items, head: tail.head })
+    }
+
+    /// Ends the streaks of somebody who left.
+    pub async fn leave(&self, room: RoomId, user: UserId) -> Result<(), ServiceError> {
+        let answer = self.ask_room(room, RoomCommand::Leave { room, user }).await?;
+        let RoomOutcome::Due(_) = answer else { return Err(unexpected("Due")) };
+        Ok(())
     }
 
     async fn stored_feed(&self, room: RoomId, after: RoomSeq, limit: usize) -> Result<Vec<Chunk>, ServiceError> {

@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use self::viewer::Viewer;
+pub use self::viewer::Viewer;
 use crate::harness::{As, Call, Config, Launch, Scratch, Server, audit, until};
 use crate::mirror::Redis;
 
@@ -75,10 +75,12 @@ impl World {
         let debited = self.debited().await;
         assert_eq!(debited, gifts, "a rose costs one coin");
         for (at, viewer) in viewers.iter().enumerate() {
-            viewer.until(&format!("viewer {at} sees {gifts} gifts"), |told| told.events >= gifts || told.is_over).await;
+            viewer
+                .until(&format!("viewer {at} sees {gifts} gifts"), |told| told.sums.events >= gifts || told.is_over)
+                .await;
             let told = viewer.told();
             assert!(!told.is_over, "the socket of viewer {at} has ended");
-            assert_eq!((told.value, told.events, told.missed), (debited, gifts, 0), "viewer {at}");
+            assert_eq!((told.sums.value, told.sums.events, told.missed), (debited, gifts, 0), "viewer {at}");
         }
     }
 
@@ -89,10 +91,12 @@ impl World {
     }
 }
 
-async fn metric(server: &Server, name: &str) -> f64 {
+/// The sum of all series of this name.
+pub async fn metric(server: &Server, name: &str) -> f64 {
     let text = server.client.call(Call::get(As::Admin, "/metrics")).await.body;
-    let line = text.as_str().unwrap().lines().find(|line| line.starts_with(name)).map(str::to_owned);
-    line.map_or(0.0, |line| line.rsplit_once(' ').unwrap().1.parse().unwrap())
+    let is_of = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    let values = text.as_str().unwrap().lines().filter(is_of);
+    values.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
 }
 
 #[tokio::test]
@@ -131,6 +135,39 @@ async fn a_gift_shows_once_on_every_gateway_and_a_viewer_goes_on_at_another_one(
     assert_eq!(ann.send("g-16").await["status"], 200);
     world.agrees(47, &[&ann, &bob, &cid]).await;
     other.stop();
+    world.stop();
+}
+
+#[tokio::test]
+async fn viewers_are_counted_over_all_processes() {
+    let Some(world) = World::start().await else { return };
+    let (one, other) = (world.gateway().await, world.gateway().await);
+    let resident = async |count: f64| {
+        let is_so = async || (metric(&world.owner, "largesse_wallets_resident").await == count).then_some(());
+        until(&format!("{count} wallets are in memory"), PATIENCE, is_so).await;
+    };
+    world.owner.client.gift(3001, "first", &json!({"gift_id": 1, "count": 1, "to": [2001]})).await.ok();
+    resident(4.0).await;
+    let (ann, bob, cid) =
+        (Viewer::enter(&one, 3001).await, Viewer::enter(&other, 3050).await, Viewer::enter(&world.owner, 3003).await);
+    let all_see = async |count: u64, viewers: &[&Viewer]| {
+        // Ticks tell it, and there are none where nothing happens.
+        let is_so = async || {
+            let id = format!("seen-{}", rand::random::<u64>());
+            world.owner.client.gift(3001, &id, &json!({"gift_id": 1, "count": 1, "to": [2001]})).await.ok();
+            viewers.iter().all(|viewer| viewer.told().viewers == count).then_some(())
+        };
+        until(&format!("everybody sees {count}"), PATIENCE, is_so).await;
+    };
+    all_see(3, &[&ann, &bob, &cid]).await;
+    // Of somebody who only entered, too.
+    resident(5.0).await;
+    let dan = Viewer::enter(&other, 3002).await;
+    all_see(4, &[&ann, &bob, &cid, &dan]).await;
+    one.kill();
+    all_see(3, &[&bob, &cid, &dan]).await;
+    other.stop();
+    all_see(1, &[&cid]).await;
     world.stop();
 }
 

@@ -1,17 +1,14 @@
 //! A viewer on a thread of its own, who adds up what he is shown.
 
 use std::collections::HashMap;
-use std::net::TcpStream;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tungstenite::client::IntoClientRequest;
-use tungstenite::protocol::Message;
-use tungstenite::{Error, WebSocket};
 
 use crate::harness::{Server, until};
+use crate::room_socket::{Over, ROOM, RoomSocket, Sums};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a thread listens before it looks whether there is something to say.
@@ -20,12 +17,12 @@ const TURN: Duration = Duration::from_millis(10);
 /// What a viewer was told.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
-    pub epoch: String,
-    pub room_seq: u64,
-    pub value: u64,
-    pub events: u64,
+    pub sums: Sums,
+    is_in: bool,
     /// Entries that the socket said it would not get.
     pub missed: u64,
+    /// How many watch.
+    pub viewers: u64,
     pub recovered: bool,
     pub results: HashMap<String, Value>,
     pub is_over: bool,
@@ -44,17 +41,17 @@ impl Viewer {
 
     /// From where another one stood.
     pub async fn enter_since(server: &Server, user: u64, before: Option<Told>) -> Viewer {
-        let address = server.client.public.strip_prefix("http://").unwrap().to_owned();
-        let since = before.as_ref().map(|told| json!({"epoch": told.epoch, "seq": told.room_seq}));
-        let told = Arc::new(Mutex::new(before.unwrap_or_default()));
-        told.lock().unwrap().epoch.clear();
+        let told = Told { is_in: false, is_over: false, ..before.unwrap_or_default() };
+        let (sums, told) = (told.sums.clone(), Arc::new(Mutex::new(told)));
         let (words, said) = channel();
-        words.send(json!({"type": "auth", "token": server.client.token(user)})).unwrap();
-        words.send(json!({"type": "join", "room": "1001", "since": since})).unwrap();
-        let shared = Arc::clone(&told);
-        std::thread::spawn(move || live(&address, &said, &shared));
+        let (shared, client) = (Arc::clone(&told), server.client.clone());
+        std::thread::spawn(move || {
+            let mut socket = RoomSocket::enter(&client, user, &sums, TURN).expect("somebody is there");
+            while turn(&mut socket, &said, &shared).is_ok() {}
+            shared.lock().unwrap().is_over = true;
+        });
         let viewer = Viewer { words, told };
-        viewer.until("it is in the room", |told| !told.epoch.is_empty()).await;
+        viewer.until("it is in the room", |told| told.is_in).await;
         viewer
     }
 
@@ -69,7 +66,8 @@ impl Viewer {
     /// Sends a rose and waits for what became of it.
     pub async fn send(&self, id: &str) -> Value {
         self.told.lock().unwrap().results.remove(id);
-        self.say(json!({"type": "send", "id": id, "room": "1001", "gift_id": 1, "count": 1, "to": ["2001"]}));
+        let room = ROOM.to_string();
+        self.say(json!({"type": "send", "id": id, "room": room, "gift_id": 1, "count": 1, "to": ["2001"]}));
         self.until(&format!("the result of {id}"), |told| told.results.contains_key(id) || told.is_over).await;
         self.told().results.remove(id).expect("the socket stays")
     }
@@ -79,56 +77,41 @@ impl Viewer {
     }
 }
 
-fn live(address: &str, said: &Receiver<Value>, told: &Mutex<Told>) {
-    let tcp = TcpStream::connect(address).unwrap();
-    let mut request = format!("ws://{address}/v1/ws").into_client_request().unwrap();
-    request.headers_mut().insert("sec-websocket-protocol", "largesse.v1.json".parse().unwrap());
-    let (mut ws, _) = tungstenite::client(request, tcp).unwrap_or_else(|error| panic!("{error}"));
-    ws.get_ref().set_read_timeout(Some(TURN)).unwrap();
-    while turn(&mut ws, said, told) {}
-    told.lock().unwrap().is_over = true;
-}
-
-fn turn(ws: &mut WebSocket<TcpStream>, said: &Receiver<Value>, told: &Mutex<Told>) -> bool {
+fn turn(socket: &mut RoomSocket, said: &Receiver<Value>, told: &Mutex<Told>) -> Result<(), Over> {
     loop {
         match said.try_recv() {
-            Ok(frame) if ws.send(Message::text(frame.to_string())).is_err() => return false,
-            Ok(_) => {}
-            Err(std::sync::mpsc::TryRecvError::Empty) => break,
-            Err(std::sync::mpsc::TryRecvError::Disconnected) => return false,
+            Ok(frame) => socket.say(&frame)?,
+            Err(TryRecvError::Empty) => break,
+            Err(TryRecvError::Disconnected) => return Err(Over),
         }
     }
-    match ws.read() {
-        Ok(Message::Text(text)) => take(&serde_json::from_str(&text).unwrap(), &mut told.lock().unwrap()),
-        Ok(_) => {}
-        Err(Error::Io(error)) if matches!(error.kind(), std::io::ErrorKind::WouldBlock) => {}
-        Err(_) => return false,
+    if let Some(frame) = socket.hear()? {
+        told.lock().unwrap().take(&frame);
     }
-    true
+    Ok(())
 }
 
-fn take(frame: &Value, told: &mut Told) {
-    let number = |value: &Value| value.as_u64().unwrap_or_else(|| panic!("{frame}"));
-    match frame["type"].as_str().unwrap() {
-        "joined" => {
-            if let Some(gap) = frame["gap"].as_object() {
-                told.missed += number(&gap["to"]) - number(&gap["from"]) + 1;
+impl Told {
+    fn take(&mut self, frame: &Value) {
+        let number = |value: &Value| value.as_u64().unwrap_or_else(|| panic!("{frame}"));
+        match frame["type"].as_str().unwrap() {
+            "joined" => {
+                if let Some(gap) = frame["gap"].as_object() {
+                    self.missed += number(&gap["to"]) - number(&gap["from"]) + 1;
+                }
+                self.recovered = frame["recovered"] == true;
+                self.viewers = number(&frame["viewers"]);
+                self.sums.room_seq = number(&frame["room_seq"]);
+                self.sums.epoch = Some(frame["epoch"].as_str().unwrap().into());
+                self.is_in = true;
             }
-            told.recovered = frame["recovered"] == true;
-            told.room_seq = number(&frame["room_seq"]);
-            told.epoch = frame["epoch"].as_str().unwrap().into();
-        }
-        "tick" => {
-            assert_eq!(number(&frame["from"]), told.room_seq + 1, "a gap or a repetition that was not told: {frame}");
-            told.room_seq = number(&frame["to"]);
-            let items = frame["items"].as_array().unwrap().iter();
-            for item in items.chain(frame["rest"].as_array().into_iter().flatten()) {
-                told.value += item["delta"]["value"].as_u64().unwrap_or(0);
-                told.events += item["events"].as_u64().unwrap_or(0);
+            "tick" => {
+                self.viewers = number(&frame["viewers"]);
+                self.sums.tick(frame);
             }
+            "result" => drop(self.results.insert(frame["id"].as_str().unwrap().into(), frame.clone())),
+            "error" | "bye" => panic!("{frame}"),
+            _ => {}
         }
-        "result" => drop(told.results.insert(frame["id"].as_str().unwrap().into(), frame.clone())),
-        "error" | "bye" => panic!("{frame}"),
-        _ => {}
     }
 }
