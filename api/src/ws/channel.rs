@@ -11,6 +11,7 @@ use largesse_engine::units::{RoomId, RoomSeq, Time};
 use tokio::sync::OnceCell;
 
 use crate::rooms::item;
+use crate::ws::fanout::Lags;
 use crate::ws::frames::{Gap, Joined, LiveNow, ServerFrame, encode, epoch_text, room_text};
 use crate::ws::present::Present;
 
@@ -20,6 +21,7 @@ const PENDING_ITEMS_MAX: usize = 50_000;
 /// One room here.
 pub struct Channel {
     pub(super) room: RoomId,
+    pub(super) lags: Lags,
     state: Mutex<ChannelState>,
     present: Mutex<Present>,
     pub(super) opened: OnceCell<()>,
@@ -53,7 +55,7 @@ pub(super) struct ChannelState {
 }
 
 impl Channel {
-    pub(super) fn new(room: RoomId, tick: Duration) -> Arc<Channel> {
+    pub(super) fn new(room: RoomId, tick: Duration, lags: Lags) -> Arc<Channel> {
         let state = ChannelState {
             head: Arc::new(RoomHead::new(Time::ZERO)),
             pending: Vec::new(),
@@ -70,7 +72,7 @@ impl Channel {
             heard: Instant::now(),
             used: Instant::now(),
         };
-        Arc::new(Channel { room, state: Mutex::new(state), present: Mutex::default(), opened: OnceCell::new() })
+        Arc::new(Channel { room, lags, state: Mutex::new(state), present: Mutex::default(), opened: OnceCell::new() })
     }
 
     pub(super) fn present(&self) -> MutexGuard<'_, Present> {

@@ -44,27 +44,45 @@ impl Member {
 enum Job {
     Join(RoomId, Arc<Member>),
     Leave(RoomId, Arc<Member>),
-    Frame { room: RoomId, frame: Bytes, to: Option<RoomSeq>, since: Instant },
+    Frame { room: RoomId, frame: Bytes, to: Option<RoomSeq>, since: Instant, lags: Lags },
+}
+
+/// How long one room's frames take from the hub to the last of their sockets, the latest ones above all.
+#[derive(Clone)]
+pub struct Lags(
+    /// In microseconds, of each thread.
+    Arc<[AtomicU64]>,
+);
+
+impl Lags {
+    /// Of the slowest thread.
+    pub fn longest(&self) -> Duration {
+        let lags = self.0.iter().map(|lag| lag.load(Ordering::Relaxed));
+        Duration::from_micros(lags.max().unwrap_or_default())
+    }
+
+    /// Nobody else writes the thread's place.
+    fn note(&self, thread: usize, took: Duration) {
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let before = self.0[thread].load(Ordering::Relaxed);
+        self.0[thread].store(before / 2 + took / 2, Ordering::Relaxed);
+    }
 }
 
 pub struct Fanout {
     threads: Vec<SyncSender<Job>>,
-    /// How long frames take from the hub to the last of their sockets, in microseconds, the latest ones above all.
-    lags: Vec<Arc<AtomicU64>>,
 }
 
 impl Fanout {
     pub fn start(count: usize) -> std::io::Result<Fanout> {
-        let (mut threads, mut lags) = (Vec::new(), Vec::new());
+        let mut threads = Vec::new();
         for number in 0..count.max(1) {
             let (sender, jobs) = sync_channel(JOBS_MAX);
-            let lag = Arc::new(AtomicU64::new(0));
-            let worker = Worker::new(jobs, Arc::clone(&lag));
+            let worker = Worker::new(number, jobs);
             std::thread::Builder::new().name(format!("fanout-{number}")).spawn(move || worker.run())?;
             threads.push(sender);
-            lags.push(lag);
         }
-        Ok(Fanout { threads, lags })
+        Ok(Fanout { threads })
     }
 
     fn send(&self, thread: usize, job: Job) {
@@ -80,23 +98,22 @@ impl Fanout {
     }
 
     /// Writes a frame to every member; one that takes the room up to `to` only to those that are not there yet.
-    pub fn frame(&self, room: RoomId, frame: &Bytes, to: Option<RoomSeq>) {
+    pub fn frame(&self, room: RoomId, frame: &Bytes, to: Option<RoomSeq>, lags: &Lags) {
         let since = Instant::now();
         for thread in 0..self.threads.len() {
-            self.send(thread, Job::Frame { room, frame: frame.clone(), to, since });
+            self.send(thread, Job::Frame { room, frame: frame.clone(), to, since, lags: lags.clone() });
         }
     }
 
-    /// Of the slowest thread.
-    pub fn lag(&self) -> Duration {
-        let lags = self.lags.iter().map(|lag| lag.load(Ordering::Relaxed));
-        Duration::from_micros(lags.max().unwrap_or_default())
+    /// For a room that is new here.
+    pub fn lags(&self) -> Lags {
+        Lags(self.threads.iter().map(|_| AtomicU64::new(0)).collect())
     }
 }
 
 struct Worker {
+    number: usize,
     jobs: Receiver<Job>,
-    lag: Arc<AtomicU64>,
     rooms: HashMap<RoomId, Vec<Arc<Member>>>,
     written: Counter,
     skipped: Counter,
@@ -104,10 +121,10 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(jobs: Receiver<Job>, lag: Arc<AtomicU64>) -> Worker {
+    fn new(number: usize, jobs: Receiver<Job>) -> Worker {
         Worker {
+            number,
             jobs,
-            lag,
             rooms: HashMap::new(),
             written: counter!("largesse_fanout_frames_total"),
             skipped: counter!("largesse_ws_slow_skips_total"),
@@ -124,7 +141,14 @@ impl Worker {
                     members.push(member);
                 }
                 Job::Leave(room, member) => self.leave(room, &member),
-                Job::Frame { room, frame, to, since } => self.write(room, &frame, to, since),
+                Job::Frame { room, frame, to, since, lags } => {
+                    if let Some(members) = self.rooms.get(&room) {
+                        self.write(members, &frame, to);
+                        let took = since.elapsed();
+                        self.delay.record(took.as_secs_f64());
+                        lags.note(self.number, took);
+                    }
+                }
             }
         }
     }
@@ -143,8 +167,7 @@ impl Worker {
         }
     }
 
-    fn write(&self, room: RoomId, frame: &Bytes, to: Option<RoomSeq>, since: Instant) {
-        let Some(members) = self.rooms.get(&room) else { return };
+    fn write(&self, members: &[Arc<Member>], frame: &Bytes, to: Option<RoomSeq>) {
         let (mut written, mut skipped) = (0, 0);
         for member in members {
             let is_there = to.is_some_and(|to| member.at.load(Ordering::Acquire) >= to.get());
@@ -168,9 +191,5 @@ impl Worker {
         }
         self.written.increment(written);
         self.skipped.increment(skipped);
-        let took = since.elapsed();
-        self.delay.record(took.as_secs_f64());
-        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.lag.store(self.lag.load(Ordering::Relaxed) / 2 + took / 2, Ordering::Relaxed);
     }
 }

@@ -235,20 +235,19 @@ impl Running {
         let Ok(catalog) = self.edge().map(|edge| edge.catalog()) else { return };
         if state.viewers > 0 && !chunks.is_empty() {
             let frame = tick::frame(room, &chunks, &state.head, &catalog, state.watching());
-            self.fanout.frame(room, &frame, Some(state.head.last()));
+            self.fanout.frame(room, &frame, Some(state.head.last()), &channel.lags);
         }
-        if let Some(tick) = self.paced(state.tick) {
+        if let Some(tick) = self.paced(state.tick, channel.lags.longest()) {
             state.tick = tick;
             let level = ServerFrame::Level { room: room_text(room), tick_ms: millis(tick) };
-            self.fanout.frame(room, &encode(&level), None);
+            self.fanout.frame(room, &encode(&level), None, &channel.lags);
         }
         // By the clock and not by the last frame, so that one that was late does not make the next one late.
         state.due = (state.due + state.tick).max(now + state.tick.mul_f64(0.75));
     }
 
     /// Another pace, if sending does not keep up with this one, or has time to spare.
-    fn paced(&self, tick: Duration) -> Option<Duration> {
-        let lag = self.fanout.lag();
+    fn paced(&self, tick: Duration, lag: Duration) -> Option<Duration> {
         if lag > tick.mul_f64(0.8) && tick < self.options.tick_longest {
             return Some((tick * 2).min(self.options.tick_longest));
         }
@@ -296,7 +295,8 @@ impl Running {
     }
 
     async fn channel(&self, room: RoomId) -> Result<Arc<Channel>, Problem> {
-        let channel = Arc::clone(self.channels().entry(room).or_insert_with(|| Channel::new(room, self.options.tick)));
+        let new = || Channel::new(room, self.options.tick, self.fanout.lags());
+        let channel = Arc::clone(self.channels().entry(room).or_insert_with(new));
         if let Err(problem) = channel.opened.get_or_try_init(|| self.open(&channel)).await {
             // Whoever asks for rooms that do not exist leaves nothing behind.
             // Somebody else may be about to try the same, which then is not for nothing.
