@@ -1,5 +1,7 @@
 //! A gift that came over a socket, sent on with the viewer's own token; the answer goes back in the words it came in.
 
+use std::ops::Not;
+
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -30,6 +32,8 @@ struct GiftOut {
     to: SmallVec<[IdText; 4]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     combo_id: Option<IdText>,
+    #[serde(skip_serializing_if = "Not::not")]
+    anonymous: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     price_seen: Option<Whole>,
 }
@@ -90,6 +94,7 @@ fn ask(
         count: frame.count,
         to: frame.to.iter().map(|Id(id)| IdText(*id)).collect(),
         combo_id: frame.combo_id.map(|Id(id)| IdText(id)),
+        anonymous: frame.anonymous,
         price_seen: frame.price_seen,
     };
     Ok(Ask {

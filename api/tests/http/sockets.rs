@@ -1,6 +1,6 @@
 //! WebSocket through a real port.
 
-mod client;
+pub mod client;
 
 use std::time::Duration;
 

@@ -8,15 +8,16 @@ use hashbrown::HashMap;
 use crate::codec::Few;
 use crate::room::event::{ComboEnd, ComboEnded, ComboNow};
 use crate::room::gift::RoomGift;
+use crate::room::person::Person;
 use crate::units::{AssetId, GiftId, RoomSeq, Time, UserId};
 
 /// Streaks open at once in one room; beyond, gifts are shown without one.
 pub const COMBOS_MAX: usize = 100_000;
 
-/// What makes gifts a streak: somebody sends the same to the same.
+/// What makes gifts a streak: somebody sends the same to the same, always by name or never.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct ComboKey {
-    pub sender: UserId,
+    pub sender: Person,
     pub gift: GiftId,
     pub asset: AssetId,
     pub receivers: Few<UserId>,
@@ -170,7 +171,7 @@ mod tests {
 
     fn streak(sender: u64, id: u64, count: u64) -> (ComboKey, Combo) {
         let receivers = [UserId(9)].into_iter().collect();
-        let key = ComboKey { sender: UserId(sender), gift: GiftId(1), asset: AssetId(1), receivers };
+        let key = ComboKey { sender: Person::Named(UserId(sender)), gift: GiftId(1), asset: AssetId(1), receivers };
         let slot = u32::try_from(sender).unwrap() - 1;
         let now = ComboNow { id: RoomSeq(id), slot, count, value: count, expires: Time(50) };
         (key, Combo { now, client: None })
@@ -182,7 +183,7 @@ mod tests {
         for (key, combo) in [streak(1, 1, 1), streak(2, 2, 1), streak(1, 1, 2)] {
             combos.set(key, combo);
         }
-        let order: Vec<_> = combos.in_order().map(|(key, combo)| (key.sender.get(), combo.now.count)).collect();
+        let order: Vec<_> = combos.in_order().map(|(key, combo)| (key.sender.user().get(), combo.now.count)).collect();
         assert_eq!(order, [(1, 2), (2, 1)]);
     }
 

@@ -140,7 +140,8 @@ mod tests {
             amount: Amount::new(50).unwrap(),
         };
         let gift = ReceivedKind::Gift { room: RoomId(1001), gift: GiftId(7), count: 5 };
-        let list = vec![entry(gift), entry(ReceivedKind::Transfer)];
+        let nameless = ReceivedKind::AnonymousGift { room: RoomId(1001), gift: GiftId(7), count: 5 };
+        let list = vec![entry(gift), entry(ReceivedKind::Transfer), entry(nameless)];
         let packed = entries(&list);
         assert_eq!(
             hex(&packed),
