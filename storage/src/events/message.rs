@@ -307,6 +307,10 @@ mod tests {
         check(
             &WalletEvent::GiftSent(gift),
             expect![[r#"
+            3001 messageId=wallet-3.17.0 eventType=interactGift ledger=main shard=wallet-3 seq=17
+              {"eventId":"0190a5b0-1c4e-7d3a-8f00-0123456789ab","opUserId":3001,"eventType":"interactGift","anonymous":true,"messageBody":{"messageId":"wallet-3.17.0","userId":3001,"opUserType":1,"bizId":1001,"bizType":1,"objId":"9","assetType":1,"incr":-20,"assetCn":80,"createdAt":"2026-02-01T00:00:00.999Z"}}
+            2001 messageId=wallet-3.17.1 eventType=interactGift ledger=main shard=wallet-3 seq=17
+              {"eventId":"0190a5b0-1c4e-7d3a-8f00-0123456789ab","opUserId":3001,"eventType":"interactGift","anonymous":true,"messageBody":{"messageId":"wallet-3.17.1","userId":2001,"opUserType":2,"bizId":1001,"bizType":1,"objId":"9","assetType":1,"incr":10,"assetCn":10,"createdAt":"2026-02-01T00:00:00.999Z"}}
             "#]],
         );
     }
