@@ -106,7 +106,7 @@ pub async fn own(
 )]
 pub async fn of_user(
     State(state): State<ApiState>,
-    VisibleUser(user): VisibleUser,
+    VisibleUser(user, _): VisibleUser,
     Params(params): Params<BalancesParams>,
 ) -> Result<Response, Problem> {
     balances(&state, user, params).await

@@ -111,8 +111,8 @@ impl FromRequestParts<ApiState> for Admin {
     }
 }
 
-/// The user in the path, for a caller who may look at him.
-pub struct VisibleUser(pub UserId);
+/// The user in the path, for a caller who may look at him; and that caller.
+pub struct VisibleUser(pub UserId, pub Caller);
 
 impl FromRequestParts<ApiState> for VisibleUser {
     type Rejection = Problem;
@@ -121,8 +121,8 @@ impl FromRequestParts<ApiState> for VisibleUser {
         let caller = admission::caller(parts, state, Door::Public)?;
         let user = path_id(parts, "user").await?.user();
         match caller {
-            Caller::Service(_) => Ok(VisibleUser(user)),
-            Caller::Viewer(own) if own == user => Ok(VisibleUser(user)),
+            Caller::Service(_) => Ok(VisibleUser(user, caller)),
+            Caller::Viewer(own) if own == user => Ok(VisibleUser(user, caller)),
             Caller::Viewer(_) | Caller::Admin(_) => Err(Problem::forbidden("a viewer can only read his own account")),
         }
     }

@@ -42,6 +42,9 @@ pub(crate) struct GiftBody<'a> {
     #[serde(default)]
     #[schema(schema_with = schemas::optional_any_id)]
     combo_id: Option<Id>,
+    /// Whether nobody is told whose gift it is, in the room and in the hosts' histories.
+    #[serde(default)]
+    anonymous: bool,
     /// The unit price on the sender's screen.
     #[serde(default)]
     #[schema(value_type = Option<schemas::Amount>)]
@@ -121,6 +124,7 @@ async fn send_parsed(
     let receivers: SmallVec<[UserId; 4]> = body.to.iter().map(|id| id.user()).collect();
     let combo = body.combo_id.map(|id| id.0);
     let said = GiftSaid::new(key, sender, room, GiftId(body.gift_id), count, &receivers, combo)?;
+    let said = GiftSaid { anonymous: body.anonymous, ..said };
 
     let receipt = deliver(state, arrival, caller, said, price_seen, until).await?;
     Ok(receipts::of_gift(&receipt, &state.service.control.view().catalog))

@@ -20,6 +20,7 @@ use largesse_engine::wallet::event::WalletEvent;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::auth::Caller;
 use crate::edge;
 use crate::error::ErrorCode;
 use crate::extract::{Params, Viewer, VisibleUser, in_time};
@@ -33,7 +34,7 @@ use crate::wire::{Id, asset_name, parse_asset};
 
 pub mod items;
 
-use items::{Item, ItemBody, Kind, Side};
+use items::{Item, ItemBody, Kind, Reader, Side};
 
 pub const LIMIT_MAX: usize = 1_000;
 const LIMIT_DEFAULT: usize = 50;
@@ -80,6 +81,7 @@ pub struct HistoryParams {
 /// The parameters, understood.
 struct Query {
     user: UserId,
+    reader: Reader,
     side: Side,
     filter: Filter,
     since: Option<Time>,
@@ -146,7 +148,7 @@ pub async fn own(
     Viewer(user): Viewer,
     Params(params): Params<HistoryParams>,
 ) -> Result<Response, Problem> {
-    history(&state, user, params).await
+    history(&state, user, Reader::User, params).await
 }
 
 /// A user's history
@@ -174,15 +176,19 @@ pub async fn own(
 )]
 pub async fn of_user(
     State(state): State<ApiState>,
-    VisibleUser(user): VisibleUser,
+    VisibleUser(user, caller): VisibleUser,
     Params(params): Params<HistoryParams>,
 ) -> Result<Response, Problem> {
-    history(&state, user, params).await
+    let reader = match caller {
+        Caller::Service(_) => Reader::Service,
+        Caller::Viewer(_) | Caller::Admin(_) => Reader::User,
+    };
+    history(&state, user, reader, params).await
 }
 
-async fn history(state: &ApiState, user: UserId, params: HistoryParams) -> Result<Response, Problem> {
+async fn history(state: &ApiState, user: UserId, reader: Reader, params: HistoryParams) -> Result<Response, Problem> {
     let view = state.service.control.view();
-    let query = Query::parse(user, params, &view.catalog)?;
+    let query = Query::parse(user, reader, params, &view.catalog)?;
     let page = gather(state, &query);
     let page =
         in_time(page, state.options.request_timeout).await.unwrap_or_else(|| Err(refusals::store_unavailable()))?;
@@ -201,7 +207,7 @@ pub(crate) struct Gleaned {
     pub complete_until: Option<Time>,
 }
 
-/// A page for those who write it in a form of their own.
+/// A page for those who write it in a form of their own, which names no peers.
 pub(crate) async fn page(
     state: &ApiState,
     user: UserId,
@@ -209,7 +215,7 @@ pub(crate) async fn page(
     patience: Duration,
 ) -> Result<Gleaned, Problem> {
     let view = state.service.control.view();
-    let query = Query::parse(user, params, &view.catalog)?;
+    let query = Query::parse(user, Reader::User, params, &view.catalog)?;
     in_time(gather(state, &query), patience).await.unwrap_or_else(|| Err(refusals::store_unavailable()))
 }
 
@@ -334,7 +340,7 @@ async fn read_chunk(
         Side::Received => {
             let received = ReceivedQuery { shard, user, since, until, cursor, limit };
             let page = service.received_history(received).await;
-            page.map(|(page, complete_until)| (received_items(page), Some(complete_until)))
+            page.map(|(page, complete_until)| (received_items(page, query.reader), Some(complete_until)))
         }
     };
     read.map_err(|error| refusals::of_read(error, &service.control.view().catalog))
@@ -349,12 +355,12 @@ fn sent_items(page: Page<StoredEvent>, user: UserId) -> Result<Page<Vec<Item>>, 
     Ok(Page { items: items.collect::<Result<_, ServiceError>>()?, next: page.next })
 }
 
-fn received_items(page: Page<ReceivedEntry>) -> Page<Vec<Item>> {
-    Page { items: page.items.iter().map(|entry| vec![items::of_entry(entry)]).collect(), next: page.next }
+fn received_items(page: Page<ReceivedEntry>, reader: Reader) -> Page<Vec<Item>> {
+    Page { items: page.items.iter().map(|entry| vec![items::of_entry(entry, reader)]).collect(), next: page.next }
 }
 
 impl Query {
-    fn parse(user: UserId, params: HistoryParams, catalog: &Catalog) -> Result<Query, Problem> {
+    fn parse(user: UserId, reader: Reader, params: HistoryParams, catalog: &Catalog) -> Result<Query, Problem> {
         let HistoryParams { side, kind, asset, room, peer, since, until, limit, cursor } = params;
         let side = side.unwrap_or(Side::Sent);
         let limit = limit.unwrap_or(LIMIT_DEFAULT);
@@ -388,7 +394,7 @@ impl Query {
             })?,
         };
         let (since, until) = (time(since, "since")?, time(until, "until")?);
-        Ok(Query { user, side, filter, since, until, limit, from })
+        Ok(Query { user, reader, side, filter, since, until, limit, from })
     }
 }
 

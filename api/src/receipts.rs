@@ -1,6 +1,7 @@
 //! Receipts as callers read them.
 
 use std::borrow::Cow;
+use std::ops::Not;
 
 use axum::response::Response;
 use http::HeaderValue;
@@ -55,6 +56,10 @@ pub struct GiftReceipt<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     combo: Option<Combo>,
+    /// Only where nobody is told whose gift it is.
+    #[serde(skip_serializing_if = "Not::not")]
+    #[schema(schema_with = schemas::only_true, required = false)]
+    anonymous: bool,
     position: PositionText,
     at: Rfc3339,
     replayed: bool,
@@ -211,6 +216,7 @@ fn gift<'a>(
         total,
         balance_after,
         combo: said.combo.map(|id| Combo { id: IdText(id) }),
+        anonymous: said.anonymous,
         position: position.into(),
         at: Rfc3339(at),
         replayed,

@@ -40,6 +40,8 @@ pub enum Rule {
     CompleteUntil,
     /// Gifts to different receivers are different gifts.
     ReceiversApart,
+    /// What is given anonymously is not joined with what is given by name.
+    AnonymousApart,
     /// Every streak ends.
     CombosEnd,
     /// The numbers of a feed have no gaps.
@@ -47,7 +49,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    pub const ALL: [Rule; 20] = [
+    pub const ALL: [Rule; 21] = [
         Rule::WatermarkCheck,
         Rule::DurableWatermark,
         Rule::AnswerAfterDurable,
@@ -66,6 +68,7 @@ impl Rule {
         Rule::ReceiverHistory,
         Rule::CompleteUntil,
         Rule::ReceiversApart,
+        Rule::AnonymousApart,
         Rule::CombosEnd,
         Rule::FeedWithoutGaps,
     ];

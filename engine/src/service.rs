@@ -129,7 +129,7 @@ pub enum InvalidGift {
 }
 
 impl GiftSaid {
-    /// Checks everything that can be checked without looking anything up.
+    /// A gift in the sender's name. Checks everything that can be checked without looking anything up.
     pub fn new(
         key: CallerKey,
         sender: UserId,
@@ -158,7 +158,7 @@ impl GiftSaid {
             }
         }
         let receivers = receivers.iter().copied().collect();
-        Ok(GiftSaid { id: key.id, key: key.text, sender, room, gift, count, receivers, combo })
+        Ok(GiftSaid { id: key.id, key: key.text, sender, room, gift, count, receivers, combo, anonymous: false })
     }
 }
 

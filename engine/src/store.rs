@@ -142,10 +142,21 @@ pub struct ReceivedEntry {
     pub amount: Amount,
 }
 
+/// Variants are only added, at the end: it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum ReceivedKind {
-    Gift { room: RoomId, gift: GiftId, count: u16 },
+    Gift {
+        room: RoomId,
+        gift: GiftId,
+        count: u16,
+    },
     Transfer,
+    /// As `Gift`; the receiver is not told whose it is.
+    AnonymousGift {
+        room: RoomId,
+        gift: GiftId,
+        count: u16,
+    },
 }
 
 /// Entries of a room's feed that follow each other, packed. The row's key is (room, `first`); a flush that is repeated from

@@ -26,9 +26,10 @@ use largesse_engine::room::event::{
     ComboEnd, ComboEnded, ComboNow, EffectShown, FeedItem, FeedWhat, Followed, GiftScores, GiftShown, Period,
     RoomEvent, RoomHead, RoomShown, RoomTotal, RowGroup, Scores, Shown, SourceShown,
 };
+use largesse_engine::room::person::Person;
 use largesse_engine::room::plugin::{Goal, Pk, PluginNews, PluginState};
 use largesse_engine::room::state::{ComboRow, RowKey, ScoreRow};
-use largesse_engine::store::{Checkpoint, StoredEvent};
+use largesse_engine::store::{Checkpoint, ReceivedEntry, ReceivedKind, StoredEvent};
 use largesse_engine::units::{
     Amount, AssetId, CatalogVersion, Epoch, GiftCount, GiftId, NodeId, Position, RoomId, RoomSeq, Seq, ShardId, Time,
     UserId,
@@ -67,6 +68,7 @@ fn gift_full() -> WalletEvent {
             count: GiftCount::new(9_999).unwrap(),
             receivers: [UserId(3001), UserId(u64::MAX)].into_iter().collect(),
             combo: Some(u64::MAX),
+            anonymous: false,
         },
         catalog: CatalogVersion(300),
         unit_price: amount(7),
@@ -90,6 +92,13 @@ fn gift_bare() -> WalletEvent {
     gift.said.receivers.truncate(1);
     gift.credits.truncate(1);
     gift.credits[0].balance = None;
+    WalletEvent::GiftSent(gift)
+}
+
+/// The same gift, without telling whose.
+fn anonymously(event: WalletEvent) -> WalletEvent {
+    let WalletEvent::GiftSent(mut gift) = event else { unreachable!("it is a gift") };
+    gift.said.anonymous = true;
     WalletEvent::GiftSent(gift)
 }
 
@@ -156,6 +165,8 @@ fn wallet_events() -> Vec<(String, WalletEvent)> {
             WalletEvent::CreditsApplied(CreditsApplied { sources: [].into_iter().collect(), credits: vec![] }),
         ),
         ("transaction_bound".to_owned(), WalletEvent::TransactionBound(recharge_said(Channel::Apple))),
+        ("gift_sent_anonymously-full".to_owned(), anonymously(gift_full())),
+        ("gift_sent_anonymously-bare".to_owned(), anonymously(gift_bare())),
     ];
     for channel in Channel::ALL {
         let trace = (channel == Channel::Apple).then_some([7; 16]);
@@ -212,7 +223,7 @@ fn room_head() -> RoomHead {
 fn gift_shown() -> GiftShown {
     let scores = |live| Scores { live, day: Some(70_000), week: None };
     GiftShown {
-        sender: UserId(2001),
+        sender: Person::Named(UserId(2001)),
         receivers: [UserId(3001), UserId(u64::MAX)].into_iter().collect(),
         gift: GiftId(70_000),
         asset: COIN,
@@ -246,16 +257,21 @@ fn feed_items() -> Vec<(String, FeedItem)> {
     let bare = GiftShown { client_combo: None, combo: None, tier: None, effect: EffectShown::None, ..gift_shown() };
     let combo = gift_shown().combo.unwrap();
     let ended = |cause: ComboEnd| -> ComboEnded { combo_key().ended(&combo, cause) };
+    let nobody = Person::Anonymous(UserId(2001));
+    let goal = |by| FeedWhat::Plugin(PluginNews::GoalReached { asset: COIN, target: amount(1_000), by });
     let hosts = [UserId(3001), UserId(3002)];
     let mut items = vec![
         ("gift-full".to_owned(), FeedWhat::Gift(gift_shown())),
         ("gift-bare".to_owned(), FeedWhat::Gift(bare)),
         ("live_started".to_owned(), FeedWhat::LiveStarted { live: 3 }),
         ("live_ended".to_owned(), FeedWhat::LiveEnded { live: 3, totals: room_head().live_totals }),
+        ("goal_reached".to_owned(), goal(gift_shown().sender)),
+        ("gift-anonymous".to_owned(), FeedWhat::Gift(GiftShown { sender: nobody, ..gift_shown() })),
         (
-            "goal_reached".to_owned(),
-            FeedWhat::Plugin(PluginNews::GoalReached { asset: COIN, target: amount(1_000), by: UserId(2001) }),
+            "combo_ended-anonymous".to_owned(),
+            FeedWhat::ComboEnded(ComboEnded { sender: nobody, ..ended(ComboEnd::Time) }),
         ),
+        ("goal_reached-anonymous".to_owned(), goal(nobody)),
         ("pk_ended".to_owned(), FeedWhat::Plugin(PluginNews::PkEnded { hosts, asset: COIN, scores: [7, 8] })),
     ];
     for cause in [ComboEnd::Time, ComboEnd::Replaced, ComboEnd::LiveEnded, ComboEnd::Left] {
@@ -277,8 +293,10 @@ fn room_event() -> RoomEvent {
 
 /// The rows of a room's state, which are stored as these bytes.
 fn room_rows() -> (Vec<RowKey>, ComboRow, ScoreRow) {
-    let (asset, user) = (COIN, UserId(2001));
-    let keys = vec![RowKey::Head, RowKey::Combo(70_000), RowKey::Sender(asset, user), RowKey::Host(asset, user)];
+    let user = UserId(2001);
+    let sender = |person| RowKey::Sender(COIN, person);
+    let mut keys = vec![RowKey::Head, RowKey::Combo(70_000), RowKey::Host(COIN, user)];
+    keys.extend([sender(Person::Named(user)), sender(Person::Anonymous(user))]);
     let combo = Combo { now: gift_shown().combo.unwrap(), client: Some(7) };
     (keys, ComboRow { key: combo_key(), combo }, ScoreRow { value: 70_000, reached: RoomSeq(5) })
 }
@@ -415,6 +433,16 @@ fn every_event_reads_and_writes_as_it_always_did() {
     feed_items().iter().for_each(|(name, item)| check(name, item));
 }
 
+/// A program of before there were anonymous gifts meets a variant that it does not know, and stops.
+#[test]
+fn an_anonymous_gift_is_a_variant_of_its_own_with_the_same_fields() {
+    for gift in [gift_full(), gift_bare()] {
+        let (named, nameless) = (codec::encode(&gift), codec::encode(&anonymously(gift)));
+        assert_eq!((named[0], nameless[0]), (0, 5));
+        assert_eq!(to_hex(&named[1..]), to_hex(&nameless[1..]));
+    }
+}
+
 #[test]
 fn every_variant_of_an_event_has_its_file() {
     assert_eq!(tags(&wallet_events()).len(), variants::<WalletEvent>(), "a variant of WalletEvent has no golden file");
@@ -438,6 +466,7 @@ fn no_file_is_without_its_test() {
     tested.extend(feed_items().into_iter().map(|(name, _)| name));
     tested.extend(["room_shown", "room_books", "rooms_sent", "control_state-rooms"].map(str::to_owned));
     tested.extend(["room_row-keys", "room_row-combo", "room_row-score", "room_row-head"].map(str::to_owned));
+    tested.extend(["gift", "transfer", "anonymous_gift"].map(|kind| format!("received_entry-{kind}")));
     let files: BTreeSet<String> = fs::read_dir(path("books").parent().unwrap())
         .unwrap()
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
@@ -488,6 +517,21 @@ fn checkpoints_read_and_write_as_they_always_did() {
     check("checkpoint", &checkpoint());
     let stored = StoredEvent { shard: ShardId::CONTROL, seq: Seq(9), at: Time(5), event: codec::encode(&gift_bare()) };
     check("stored_event", &stored);
+}
+
+#[test]
+fn received_history_reads_and_writes_as_it_always_did() {
+    let (room, gift, count) = (RoomId(1001), GiftId(70_000), 9_999);
+    for (name, kind) in [
+        ("gift", ReceivedKind::Gift { room, gift, count }),
+        ("transfer", ReceivedKind::Transfer),
+        ("anonymous_gift", ReceivedKind::AnonymousGift { room, gift, count }),
+    ] {
+        let (source, seq, at) = (ShardId::wallet(3), Seq(70_000), Time(1_700_000_000_000));
+        let (id, sender, asset, amount) = (v7(), UserId(2001), COIN, amount(500));
+        let entry = ReceivedEntry { source, seq, at, id, kind, sender, asset, amount };
+        check(&format!("received_entry-{name}"), &entry);
+    }
 }
 
 #[test]

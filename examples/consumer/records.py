@@ -116,6 +116,7 @@ def credits_applied(r):
 WALLET_EVENTS = [
     ("gift_sent", gift_sent), ("recharged", recharged), ("transferred", transferred),
     ("credits_applied", credits_applied), ("transaction_bound", recharge_said),
+    ("gift_sent_anonymously", gift_sent),
 ]
 
 

@@ -294,7 +294,9 @@ impl World {
         let event = event.unwrap_or_else(|| panic!("I4 durable answers: {id} of user {user} applied, not believed"));
         assert_eq!((event.seq, event.at), (applied.seq, applied.at), "I4 durable answers: where {id} of {user} is");
         let is_same = match (command, &event.event) {
-            (WalletCommand::SendGift(gift), WalletEvent::GiftSent(sent)) => sent.said.is_same_as(&gift.said),
+            (WalletCommand::SendGift(gift), WalletEvent::GiftSent(sent)) => {
+                sent.said.is_same_as(&gift.said) && sent.said.anonymous == gift.said.anonymous
+            }
             (WalletCommand::Recharge(recharge), WalletEvent::Recharged(event)) => event.said == recharge.said,
             (WalletCommand::Transfer(transfer), WalletEvent::Transferred(event)) => {
                 event.said.is_same_as(&transfer.said)

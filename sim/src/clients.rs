@@ -140,6 +140,9 @@ impl Operation {
         if rng.chance(100) {
             said.receivers.truncate(1);
         }
+        if rng.chance(200) {
+            said.anonymous = !said.anonymous;
+        }
         Some(Operation::new(self.user, id, Said::Gift(said, *price_seen)))
     }
 
@@ -200,7 +203,8 @@ fn draw_gift(rng: &mut Rng, swarm: &Swarm, sender: UserId, id: EventId, view: &C
     let price_seen = view.catalog.gift(gift).map(|gift| gift.price).filter(|_| rng.chance(300));
     let room = RoomId(rng.between(1, swarm.rooms_max));
     let combo = rng.chance(300).then(|| rng.between(1, 3));
-    Said::Gift(GiftSaid { id, key: None, sender, room, gift, count, receivers, combo }, price_seen)
+    let anonymous = rng.chance(300);
+    Said::Gift(GiftSaid { id, key: None, sender, room, gift, count, receivers, combo, anonymous }, price_seen)
 }
 
 fn draw_transfer(rng: &mut Rng, swarm: &Swarm, user: UserId, id: EventId) -> Said {

@@ -50,6 +50,9 @@ pub struct Send {
     /// The combo it belongs to.
     #[arg(long, value_name = "ID")]
     combo: Option<u64>,
+    /// Tell neither the room nor its hosts who it is from.
+    #[arg(long)]
+    anonymous: bool,
     /// Refuse if a piece no longer costs this.
     #[arg(long, value_name = "PRICE")]
     price_seen: Option<u64>,
@@ -97,6 +100,9 @@ impl Send {
             if let Some(value) = value {
                 body[name] = value.into();
             }
+        }
+        if self.anonymous {
+            body["anonymous"] = true.into();
         }
         let path = format!("/v1/rooms/{}/gifts", self.room);
         let receipt = client.call(Call::send(Method::POST, path, body).key(&key)).await?;
@@ -155,6 +161,7 @@ pub fn receipt_table(receipt: &Value) -> String {
         "total",
         "balance_after",
         "combo",
+        "anonymous",
         "at",
         "replayed",
     ];

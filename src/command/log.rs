@@ -294,11 +294,14 @@ fn wallet(event: &WalletEvent) -> (&'static str, Value) {
     let (kind, mut json) = match event {
         WalletEvent::GiftSent(gift) => {
             let said = &gift.said;
-            let json = json!({
+            let mut json = json!({
                 "event_id": said.id, "sender": said.sender, "room": said.room, "gift": said.gift,
                 "count": said.count, "to": said.receivers, "unit_price": gift.unit_price,
                 "asset": gift.asset, "catalog": gift.catalog,
             });
+            if said.anonymous {
+                json["anonymous"] = true.into();
+            }
             ("gift_sent", json)
         }
         WalletEvent::Recharged(recharge) => {

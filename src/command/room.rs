@@ -263,12 +263,21 @@ fn plugin_text(plugin: &Value) -> String {
     format!("PK {} : {} {asset}{end}", side(0), side(1))
 }
 
+/// Who it is, unless that is told to nobody.
+pub fn named(value: &Value, path: &str) -> String {
+    if value["anonymous"] == true && value.pointer(path) == Some(&Value::Null) {
+        "anonymous".into()
+    } else {
+        text(value, path)
+    }
+}
+
 fn board_table(board: &Value) -> String {
     let entries = board["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let is_listed = entries.contains(&board["own"]);
-    let own = (!board["own"].is_null() && !is_listed).then_some(&board["own"]);
+    let is_missing = |own: &&Value| !own.is_null() && !entries.contains(own);
+    let own = [&board["own"], &board["own_anonymous"]].into_iter().filter(is_missing);
     let row = |entry: &Value| {
-        vec![text(entry, "/rank"), text(entry, "/user_id"), text(entry, "/value"), text(board, "/asset")]
+        vec![text(entry, "/rank"), named(entry, "/user_id"), text(entry, "/value"), text(board, "/asset")]
     };
     output::table(&["#rank", "user", "#value", "asset"], entries.iter().chain(own).map(row))
 }

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::client::{Call, Client};
+use crate::command::room::named;
 use crate::connect::{As, Connect};
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, text};
@@ -135,7 +136,7 @@ fn print_item(format: Format, item: &Value) -> Result<(), Failure> {
 /// An entry on one line.
 fn item_line(item: &Value) -> String {
     let at = |path: &str| text(item, path);
-    let to = || at("/to");
+    let (to, who) = (|| at("/to"), |path: &str| named(item, path));
     let what = match at("/kind").as_str() {
         "gift" => {
             let streak = match at("/combo/count") {
@@ -145,18 +146,18 @@ fn item_line(item: &Value) -> String {
             let (gift, count) = (at("/gift_id"), at("/delta/count"));
             format!(
                 "{} -> {}  gift {gift} x{count}  {} {}{streak}",
-                at("/sender"),
+                who("/sender"),
                 to(),
                 at("/delta/value"),
                 at("/delta/asset")
             )
         }
         "combo_end" => {
-            let (sender, gift, count, cause) = (at("/sender"), at("/gift_id"), at("/combo/count"), at("/cause"));
+            let (sender, gift, count, cause) = (who("/sender"), at("/gift_id"), at("/combo/count"), at("/cause"));
             format!("{sender} -> {}  gift {gift} x{count}  by {cause}", to())
         }
         "live_start" | "live_end" => format!("live {}", at("/live")),
-        "goal_reached" => format!("{} {} by {}", at("/target"), at("/asset"), at("/by")),
+        "goal_reached" => format!("{} {} by {}", at("/target"), at("/asset"), who("/by")),
         "pk_end" => format!("{}  {} {}", at("/hosts"), at("/scores"), at("/asset")),
         // A newer server tells more than this knows.
         _ => item.to_string(),

@@ -3,6 +3,7 @@
 use largesse_engine::control::rooms::RoomSet;
 use largesse_engine::per_asset::PerAsset;
 use largesse_engine::room::event::{FeedItem, FeedWhat, RoomEvent, RoomShown, RoomTotal};
+use largesse_engine::room::person::Person;
 use largesse_engine::room::plugin::PluginNews;
 use serde_json::{Value, json};
 
@@ -39,24 +40,39 @@ fn room_shown(shown: &RoomShown) -> Value {
 fn entry(room_seq: u64, item: &FeedItem) -> Value {
     let mut entry = match &item.what {
         FeedWhat::Gift(gift) => json!({
-            "kind": "gift", "sender": gift.sender, "to": *gift.receivers, "gift": gift.gift, "asset": gift.asset,
+            "kind": "gift", "sender": gift.sender.user(), "to": *gift.receivers, "gift": gift.gift, "asset": gift.asset,
             "count": gift.count, "value": gift.value(), "events": gift.events, "combo": gift.combo.map(|combo| combo.id),
         }),
         FeedWhat::ComboEnded(ended) => json!({
-            "kind": "combo_end", "combo": ended.id, "sender": ended.sender, "to": *ended.receivers, "gift": ended.gift,
+            "kind": "combo_end", "combo": ended.id, "sender": ended.sender.user(), "to": *ended.receivers, "gift": ended.gift,
             "asset": ended.asset, "count": ended.count, "value": ended.value, "cause": ended.cause.name(),
         }),
         FeedWhat::LiveStarted { live } => json!({"kind": "live_start", "live": live}),
         FeedWhat::LiveEnded { live, totals } => json!({"kind": "live_end", "live": live, "totals": all(totals)}),
         FeedWhat::Plugin(PluginNews::GoalReached { asset, target, by }) => {
-            json!({"kind": "goal_reached", "asset": asset, "target": target, "by": by})
+            json!({"kind": "goal_reached", "asset": asset, "target": target, "by": by.user()})
         }
         FeedWhat::Plugin(PluginNews::PkEnded { hosts, asset, scores }) => {
             json!({"kind": "pk_end", "hosts": hosts, "asset": asset, "scores": scores})
         }
     };
+    if person(&item.what).is_some_and(Person::is_anonymous) {
+        entry["anonymous"] = true.into();
+    }
     (entry["room_seq"], entry["at"]) = (room_seq.into(), item.at.get().into());
     entry
+}
+
+/// Who did it, where somebody did.
+fn person(what: &FeedWhat) -> Option<Person> {
+    match what {
+        FeedWhat::Gift(gift) => Some(gift.sender),
+        FeedWhat::ComboEnded(ended) => Some(ended.sender),
+        FeedWhat::Plugin(PluginNews::GoalReached { by, .. }) => Some(*by),
+        FeedWhat::LiveStarted { .. } | FeedWhat::LiveEnded { .. } | FeedWhat::Plugin(PluginNews::PkEnded { .. }) => {
+            None
+        }
+    }
 }
 
 fn all(totals: &PerAsset<RoomTotal>) -> Vec<Value> {

@@ -292,7 +292,7 @@ fn the_decoder_in_python_reads_every_golden_event() {
             kinds.insert(run("--event-hex", &path)["kind"].as_str().unwrap().to_owned());
         }
     }
-    assert_eq!(kinds.len(), 5, "{kinds:?}");
+    assert_eq!(kinds.len(), 6, "{kinds:?}");
     let full = run("--event-hex", &golden.join("gift_sent-full.hex"));
     assert_eq!(full["credits"][2], json!({"user": 9, "amount": 986, "balance": 1000, "spread": 0}), "{full}");
     assert_eq!((&full["points"]["balance"], &full["combo"]), (&json!(140), &json!(u64::MAX)));

@@ -245,6 +245,7 @@ export function isToldBy({ intent, minted }, receipt) {
                 receipt.gift_id === body.gift_id &&
                 receipt.count === body.count &&
                 same(receipt.to, body.to.map(String)) &&
+                (receipt.anonymous ?? false) === (body.anonymous ?? false) &&
                 same(receipt.combo?.id, body.combo_id === undefined || body.combo_id === null ? undefined : String(body.combo_id)));
         }
         case 'recharge': {

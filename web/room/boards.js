@@ -1,6 +1,6 @@
 // Who gave the most: in this live, today, this week.
 
-import { byId, element, number } from './view.js';
+import { byId, element, number, who } from './view.js';
 
 /** Boards are looked at this often at most, in milliseconds. */
 const EVERY = 1_000;
@@ -36,10 +36,12 @@ export class Boards {
     const path = `/v1/rooms/${this.room}/boards/${period}?asset=coin&limit=10`;
     const answer = await fetch(path, { headers: { Authorization: `Bearer ${this.token}` } }).catch(() => undefined);
     if (!answer?.ok || period !== this.#period) return;
-    const { entries, own } = await answer.json();
+    const { entries, own, own_anonymous } = await answer.json();
     const line = ({ rank, user_id, value }) =>
-      element('li', {}, element('span', {}, `${rank}.`), element('span', {}, user_id), element('span', {}, number(value)));
+      element('li', {}, element('span', {}, `${rank}.`), element('span', {}, who(user_id)), element('span', {}, number(value)));
     byId('board').replaceChildren(...entries.map(line));
-    byId('own-rank').textContent = own ? `You are number ${number(own.rank)} with ${number(own.value)}.` : '';
+    const place = ({ rank, value }) => `number ${number(rank)} with ${number(value)}`;
+    const places = [own && `You are ${place(own)}.`, own_anonymous && `Anonymously you are ${place(own_anonymous)}.`];
+    byId('own-rank').textContent = places.filter(Boolean).join(' ');
   }
 }

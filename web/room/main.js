@@ -88,7 +88,9 @@ class Room {
     if (to.length === 0) return this.#note('Choose who gets it.');
     this.#note('');
     try {
-      const outcome = await this.#combos.tap({ room, gift_id: gift.gift_id, to, price_seen: gift.price });
+      const anonymous = byId('anonymous').checked;
+      const tap = { room, gift_id: gift.gift_id, to, price_seen: gift.price, ...(anonymous && { anonymous }) };
+      const outcome = await this.#combos.tap(tap);
       this.#told(outcome);
     } catch (error) {
       this.#note(`It was not sent: ${error.message}`);

@@ -1,6 +1,6 @@
 // What everybody sees: effects, streaks, the list of what is given, plug-ins.
 
-import { byId, element, number } from './view.js';
+import { byId, element, number, who } from './view.js';
 
 /** Lines of the list, effects at once, and streaks at once. */
 const LINES = 60;
@@ -35,7 +35,7 @@ export class Stage {
     const isBig = item.tier === 'large' || item.tier === 'grand';
     const icon = gift && element('img', { src: gift.icon_url, alt: '' });
     const value = `${number(item.delta.value)} ${item.delta.asset}`;
-    this.#line(`${item.sender} gives ${name}${pieces} to ${item.to.join(', ')}`, value, item.room_seq, isBig, icon);
+    this.#line(`${who(item.sender)} gives ${name}${pieces} to ${item.to.join(', ')}`, value, item.room_seq, isBig, icon);
     if (item.combo !== null) this.#streak(item, name, icon);
     if (item.effect === 'play' && gift?.effects_url) this.#effect(gift);
   }
@@ -54,7 +54,7 @@ export class Stage {
     let shown = this.#streaks.get(id);
     if (shown === undefined) {
       if (this.#streaks.size >= STREAKS) return;
-      shown = element('p', {}, ...(icon ? [icon.cloneNode()] : []), `${item.sender} ${name} `, element('strong', {}));
+      shown = element('p', {}, ...(icon ? [icon.cloneNode()] : []), `${who(item.sender)} ${name} `, element('strong', {}));
       shown.dataset.combo = id;
       this.#streaks.set(id, shown);
       byId('combos').append(shown);
@@ -108,7 +108,7 @@ function said(item) {
     case 'live_end':
       return `Live ${item.live} is over`;
     case 'goal_reached':
-      return `The goal of ${number(item.target)} ${item.asset} is reached, by ${item.by}`;
+      return `The goal of ${number(item.target)} ${item.asset} is reached, by ${who(item.by)}`;
     case 'pk_end':
       return `PK over: ${item.hosts[0]} ${number(item.scores[0])} – ${number(item.scores[1])} ${item.hosts[1]}`;
     default:

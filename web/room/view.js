@@ -10,3 +10,6 @@ export function element(name, properties, ...children) {
 
 const format = new Intl.NumberFormat();
 export const number = (value) => format.format(value);
+
+/** A user, or somebody who is told to nobody. */
+export const who = (user) => user ?? 'Somebody';

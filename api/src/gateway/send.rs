@@ -1,5 +1,7 @@
 //! A gift that came over a socket, sent on with the viewer's own token; the answer goes back in the words it came in.
 
+use std::ops::Not;
+
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -30,8 +32,23 @@ struct GiftOut {
     to: SmallVec<[IdText; 4]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     combo_id: Option<IdText>,
+    #[serde(skip_serializing_if = "Not::not")]
+    anonymous: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     price_seen: Option<Whole>,
+}
+
+impl GiftOut {
+    fn of(frame: &SendFrame) -> GiftOut {
+        GiftOut {
+            gift_id: frame.gift_id,
+            count: frame.count,
+            to: frame.to.iter().map(|Id(id)| IdText(*id)).collect(),
+            combo_id: frame.combo_id.map(|Id(id)| IdText(id)),
+            anonymous: frame.anonymous,
+            price_seen: frame.price_seen,
+        }
+    }
 }
 
 /// Sends it on, and encodes what became of it.
@@ -85,18 +102,11 @@ fn ask(
     if frame.room.0 == 0 {
         return Err(Problem::new(ErrorCode::RoomUnknown, "room 0 does not exist"));
     }
-    let body = GiftOut {
-        gift_id: frame.gift_id,
-        count: frame.count,
-        to: frame.to.iter().map(|Id(id)| IdText(*id)).collect(),
-        combo_id: frame.combo_id.map(|Id(id)| IdText(id)),
-        price_seen: frame.price_seen,
-    };
     Ok(Ask {
         method: Method::POST,
         path: format!("/v1/rooms/{}/gifts", frame.room.0),
         headers,
-        body: serde_json::to_vec(&body).expect("a gift is plain data").into(),
+        body: serde_json::to_vec(&GiftOut::of(frame)).expect("a gift is plain data").into(),
         is_repeatable: true,
     })
 }
@@ -127,6 +137,19 @@ mod tests {
         let frame = answered("k", StatusCode::PAYMENT_REQUIRED, br#"{"code":"insufficient_funds"}"#).unwrap();
         assert!(String::from_utf8_lossy(&frame).contains(r#""status":402,"problem":{"code":"insufficient_funds"}"#));
         assert_eq!(answered("k", StatusCode::BAD_GATEWAY, b"<html>"), None);
+    }
+
+    #[test]
+    fn a_gift_is_passed_on_as_it_was_said() {
+        for (said, want) in [
+            ("", r#"{"gift_id":9,"count":2,"to":["2001"]}"#),
+            (r#""anonymous":false,"#, r#"{"gift_id":9,"count":2,"to":["2001"]}"#),
+            (r#""anonymous":true,"#, r#"{"gift_id":9,"count":2,"to":["2001"],"anonymous":true}"#),
+        ] {
+            let frame = format!(r#"{{"id":"k","room":1001,{said}"gift_id":9,"count":2,"to":[2001]}}"#);
+            let frame: SendFrame = serde_json::from_str(&frame).unwrap();
+            assert_eq!(serde_json::to_string(&GiftOut::of(&frame)).unwrap(), want);
+        }
     }
 
     #[test]

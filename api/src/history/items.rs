@@ -1,6 +1,7 @@
 //! One line of a history, and how events become lines.
 
 use std::borrow::Cow;
+use std::ops::Not;
 
 use largesse_engine::event_id::EventId;
 use largesse_engine::store::{ReceivedEntry, ReceivedKind};
@@ -32,6 +33,15 @@ pub enum Kind {
     Points,
 }
 
+/// Who reads a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// Whose it is: not told who gave anonymously.
+    User,
+    /// Told everything.
+    Service,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     pub id: EventId,
@@ -39,6 +49,7 @@ pub struct Item {
     pub key: Option<Box<str>>,
     pub kind: Kind,
     pub peers: SmallVec<[UserId; 2]>,
+    pub is_anonymous: bool,
     pub gift: Option<GiftLine>,
     pub asset: AssetId,
     pub amount: Amount,
@@ -67,6 +78,10 @@ pub struct ItemBody<'a> {
     side: Side,
     #[schema(value_type = Vec<IdText>)]
     peers: SmallVec<[IdText; 2]>,
+    /// Only of an anonymous gift: whoever received it is told no peer.
+    #[serde(skip_serializing_if = "Not::not")]
+    #[schema(schema_with = schemas::only_true, required = false)]
+    anonymous: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     room_id: Option<IdText>,
@@ -105,6 +120,7 @@ impl Item {
             kind: self.kind,
             side,
             peers: self.peers.iter().map(|peer| IdText::from(*peer)).collect(),
+            anonymous: self.is_anonymous,
             room_id: self.room().map(IdText::from),
             gift_id: self.gift.map(|gift| gift.gift),
             count: self.gift.map(|gift| gift.count),
@@ -130,6 +146,7 @@ pub fn of_event(event: &WalletEvent, at: Time, user: UserId) -> Vec<Item> {
             key: None,
             kind: Kind::Recharge,
             peers: smallvec![],
+            is_anonymous: false,
             gift: None,
             asset: said.asset,
             amount: said.amount,
@@ -152,6 +169,7 @@ fn of_gift(sent: &GiftSent, at: Time) -> Vec<Item> {
         key: said.key.clone(),
         kind: Kind::Gift,
         peers: said.receivers.iter().copied().collect(),
+        is_anonymous: said.anonymous,
         gift: Some(GiftLine { room: said.room, gift: said.gift, count: said.count.get() }),
         asset: sent.asset,
         amount: sent.total(),
@@ -163,6 +181,7 @@ fn of_gift(sent: &GiftSent, at: Time) -> Vec<Item> {
     let points = sent.points.map(|points| Item {
         kind: Kind::Points,
         peers: smallvec![],
+        is_anonymous: false,
         asset: points.asset,
         amount: points.amount,
         balance_after: Some(points.balance),
@@ -180,6 +199,7 @@ fn of_transfer(transferred: &Transferred, event: &WalletEvent, at: Time, user: U
         key: said.key.clone(),
         kind: Kind::Transfer,
         peers,
+        is_anonymous: false,
         gift: None,
         asset,
         amount,
@@ -214,16 +234,22 @@ fn of_transfer(transferred: &Transferred, event: &WalletEvent, at: Time, user: U
 }
 
 /// The line of something that came from another user.
-pub fn of_entry(entry: &ReceivedEntry) -> Item {
-    let (kind, gift) = match entry.kind {
-        ReceivedKind::Gift { room, gift, count } => (Kind::Gift, Some(GiftLine { room, gift, count })),
-        ReceivedKind::Transfer => (Kind::Transfer, None),
+pub fn of_entry(entry: &ReceivedEntry, reader: Reader) -> Item {
+    let (kind, gift, is_anonymous) = match entry.kind {
+        ReceivedKind::Gift { room, gift, count } => (Kind::Gift, Some(GiftLine { room, gift, count }), false),
+        ReceivedKind::AnonymousGift { room, gift, count } => (Kind::Gift, Some(GiftLine { room, gift, count }), true),
+        ReceivedKind::Transfer => (Kind::Transfer, None, false),
+    };
+    let peers = match reader {
+        Reader::User if is_anonymous => smallvec![],
+        Reader::User | Reader::Service => smallvec![entry.sender],
     };
     Item {
         id: entry.id,
         key: None,
         kind,
-        peers: smallvec![entry.sender],
+        peers,
+        is_anonymous,
         gift,
         asset: entry.asset,
         amount: entry.amount,

@@ -6,7 +6,8 @@ use super::*;
 const USER: UserId = UserId(3001);
 
 fn query(limit: usize, filter: Filter) -> Query {
-    Query { user: USER, side: Side::Sent, filter, since: None, until: None, limit, from: Cursor::default() }
+    let (reader, side, from) = (Reader::User, Side::Sent, Cursor::default());
+    Query { user: USER, reader, side, filter, since: None, until: None, limit, from }
 }
 
 fn item(number: u8, asset: u16) -> Item {
@@ -15,6 +16,7 @@ fn item(number: u8, asset: u16) -> Item {
         key: None,
         kind: if asset == 1 { Kind::Gift } else { Kind::Points },
         peers: smallvec![UserId(2000 + u64::from(number))],
+        is_anonymous: false,
         gift: None,
         asset: AssetId(asset),
         amount: Amount::new(u64::from(number)).unwrap(),
@@ -96,7 +98,7 @@ fn parameters_are_judged() {
     let catalog = Catalog::empty();
     let parse = |json: serde_json::Value| {
         let params = serde_json::from_value(json).unwrap();
-        Query::parse(USER, params, &catalog).map_err(|problem| problem.code())
+        Query::parse(USER, Reader::User, params, &catalog).map_err(|problem| problem.code())
     };
     let bad = |json: serde_json::Value| parse(json).err();
     assert_eq!(parse(serde_json::json!({})).unwrap().limit, LIMIT_DEFAULT);

@@ -263,6 +263,11 @@ pub fn limit_query() -> Object {
     whole(1, 1_000).build()
 }
 
+/// Of a field that is only there where it is true.
+pub fn only_true() -> Object {
+    ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([true])).build()
+}
+
 pub fn applied() -> Object {
     text().enum_values(Some(["applied"])).build()
 }

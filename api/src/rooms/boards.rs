@@ -75,9 +75,13 @@ pub(crate) struct BoardBody<'a> {
     /// The place of the viewer who asks, or of the user whom a service named; null where there is none.
     #[schema(required)]
     own: Option<RankedBody>,
-    /// Users on this board, of all assets.
+    /// The place of what the same user gave anonymously, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    own_anonymous: Option<RankedBody>,
+    /// Places on this board, of all assets.
     ranked: usize,
-    /// The board has no place for users who are not on it yet.
+    /// The board has no place for whoever is not on it yet.
     is_full: bool,
     /// The entry of the feed up to which it counts.
     #[schema(value_type = schemas::Seq)]
@@ -147,6 +151,7 @@ pub async fn read(
         asset: asset_name(&view.catalog, asset),
         entries: page.top.iter().map(RankedBody::from).collect(),
         own: page.own.as_ref().map(RankedBody::from),
+        own_anonymous: page.own_anonymous.as_ref().map(RankedBody::from),
         ranked: page.ranked,
         is_full: page.is_full,
         as_of: page.as_of,

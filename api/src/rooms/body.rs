@@ -1,6 +1,7 @@
 //! A room as it is shown: its settings and how it stands, as of one entry of its feed.
 
 use std::borrow::Cow;
+use std::ops::Not;
 
 use largesse_engine::catalog::Catalog;
 use largesse_engine::room::board::Ranked;
@@ -12,7 +13,7 @@ use serde::Serialize;
 use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::item::{TotalBody, totals};
+use super::item::{TotalBody, shown, totals};
 use crate::openapi::schemas;
 use crate::time_text::Rfc3339;
 use crate::wire::{IdText, asset_name};
@@ -124,13 +125,20 @@ pub struct TopBody<'a> {
 pub struct RankedBody {
     /// From 1. Of two with the same sum the one who had it first is ahead.
     rank: u64,
-    user_id: IdText,
+    /// Null of what somebody gave anonymously; what the same user gave by name is a place of its own.
+    #[schema(required)]
+    user_id: Option<IdText>,
+    /// Only where nobody is told who it is.
+    #[serde(skip_serializing_if = "Not::not")]
+    #[schema(schema_with = schemas::only_true, required = false)]
+    anonymous: bool,
     value: u64,
 }
 
 impl From<&Ranked> for RankedBody {
     fn from(ranked: &Ranked) -> RankedBody {
-        RankedBody { rank: ranked.rank, user_id: ranked.user.into(), value: ranked.score.value }
+        let (user_id, anonymous) = shown(ranked.person);
+        RankedBody { rank: ranked.rank, user_id, anonymous, value: ranked.score.value }
     }
 }
 

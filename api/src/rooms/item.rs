@@ -6,10 +6,12 @@
 //! it into `asset-N`. So keep an asset's name for as long as anybody reads feeds; its number is what counts in the books.
 
 use std::borrow::Cow;
+use std::ops::Not;
 
 use largesse_engine::catalog::{Catalog, Tier};
 use largesse_engine::per_asset::PerAsset;
 use largesse_engine::room::event::{ComboEnded, EffectShown, FeedItem, FeedWhat, GiftShown, RoomTotal};
+use largesse_engine::room::person::Person;
 use largesse_engine::room::plugin::PluginNews;
 use largesse_engine::units::{Amount, AssetId, GiftId, RoomSeq, UserId};
 use serde::Serialize;
@@ -44,7 +46,13 @@ pub struct GiftItem<'a> {
     at: Rfc3339,
     #[schema(schema_with = kinds::gift)]
     kind: &'static str,
-    sender: IdText,
+    /// Null of an anonymous gift.
+    #[schema(required)]
+    sender: Option<IdText>,
+    /// Only where nobody is told whose gift it is.
+    #[serde(skip_serializing_if = "Not::not")]
+    #[schema(schema_with = schemas::only_true, required = false)]
+    anonymous: bool,
     #[schema(value_type = Vec<IdText>)]
     to: Ids,
     #[schema(value_type = schemas::GiftId)]
@@ -104,7 +112,13 @@ pub struct ComboEndItem<'a> {
     combo: FinalCombo,
     #[schema(schema_with = kinds::cause)]
     cause: &'static str,
-    sender: IdText,
+    /// Null of anonymous gifts.
+    #[schema(required)]
+    sender: Option<IdText>,
+    /// Only where nobody is told whose streak it was.
+    #[serde(skip_serializing_if = "Not::not")]
+    #[schema(schema_with = schemas::only_true, required = false)]
+    anonymous: bool,
     #[schema(value_type = Vec<IdText>)]
     to: Ids,
     #[schema(value_type = schemas::GiftId)]
@@ -163,8 +177,13 @@ pub struct GoalReachedItem<'a> {
     asset: Cow<'a, str>,
     #[schema(value_type = schemas::PositiveAmount)]
     target: Amount,
-    /// Whose gift filled it.
-    by: IdText,
+    /// Whose gift filled it; null of an anonymous one.
+    #[schema(required)]
+    by: Option<IdText>,
+    /// Only where nobody is told whose gift it was.
+    #[serde(skip_serializing_if = "Not::not")]
+    #[schema(schema_with = schemas::only_true, required = false)]
+    anonymous: bool,
 }
 
 /// A PK is over.
@@ -215,8 +234,8 @@ pub fn item<'a>(room_seq: RoomSeq, item: &'a FeedItem, catalog: &'a Catalog) -> 
             ItemBody::LiveEnd(LiveEndItem { room_seq, at, kind: "live_end", live: *live, totals })
         }
         FeedWhat::Plugin(PluginNews::GoalReached { asset, target, by }) => {
-            let (asset, target, by) = (name(*asset), *target, IdText::from(*by));
-            ItemBody::GoalReached(GoalReachedItem { room_seq, at, kind: "goal_reached", asset, target, by })
+            let (asset, target, (by, anonymous)) = (name(*asset), *target, shown(*by));
+            ItemBody::GoalReached(GoalReachedItem { room_seq, at, kind: "goal_reached", asset, target, by, anonymous })
         }
         FeedWhat::Plugin(PluginNews::PkEnded { hosts, asset, scores }) => {
             let (hosts, asset, scores) = (hosts.map(IdText::from), name(*asset), *scores);
@@ -261,11 +280,13 @@ fn gift<'a>(room_seq: RoomSeq, at: Rfc3339, shown: &GiftShown, catalog: &'a Cata
         value: combo.value,
         expires_at: Rfc3339(combo.expires),
     });
+    let (sender, anonymous) = self::shown(shown.sender);
     GiftItem {
         room_seq,
         at,
         kind: "gift",
-        sender: shown.sender.into(),
+        sender,
+        anonymous,
         to: ids(&shown.receivers),
         gift_id: shown.gift,
         delta: Delta { count: shown.count, value: shown.value(), asset: asset_name(catalog, shown.asset) },
@@ -281,17 +302,24 @@ fn gift<'a>(room_seq: RoomSeq, at: Rfc3339, shown: &GiftShown, catalog: &'a Cata
 }
 
 fn combo_end<'a>(room_seq: RoomSeq, at: Rfc3339, ended: &ComboEnded, catalog: &'a Catalog) -> ComboEndItem<'a> {
+    let (sender, anonymous) = shown(ended.sender);
     ComboEndItem {
         room_seq,
         at,
         kind: "combo_end",
         combo: FinalCombo { id: ended.id, count: ended.count, value: ended.value, r#final: true },
         cause: ended.cause.name(),
-        sender: ended.sender.into(),
+        sender,
+        anonymous,
         to: ids(&ended.receivers),
         gift_id: ended.gift,
         asset: asset_name(catalog, ended.asset),
     }
+}
+
+/// As everybody may see them: an id, or none and that it is nobody's business.
+pub(super) fn shown(person: Person) -> (Option<IdText>, bool) {
+    (person.shown().map(IdText::from), person.is_anonymous())
 }
 
 fn ids(users: &[UserId]) -> Ids {
@@ -347,7 +375,7 @@ mod tests {
 
     fn a_gift() -> GiftShown {
         GiftShown {
-            sender: UserId(3001),
+            sender: Person::Named(UserId(3001)),
             receivers: users(&[2001, 2002]),
             gift: GiftId(9),
             asset: COIN,
@@ -374,7 +402,7 @@ mod tests {
         let ended = ComboEnded {
             id: RoomSeq(12),
             slot: 3,
-            sender: UserId(u64::MAX),
+            sender: Person::Named(UserId(u64::MAX)),
             receivers: users(&[2001]),
             gift: GiftId(9),
             asset: COIN,
@@ -382,7 +410,9 @@ mod tests {
             value: 150,
             cause: ComboEnd::Time,
         };
-        let goal = PluginNews::GoalReached { asset: COIN, target: Amount::new(1_000).unwrap(), by: UserId(3001) };
+        let goal = |by| PluginNews::GoalReached { asset: COIN, target: Amount::new(1_000).unwrap(), by };
+        let nobody = Person::Anonymous(UserId(3001));
+        let nobodys_end = ComboEnded { sender: nobody, ..ended.clone() };
         let pk = PluginNews::PkEnded { hosts: [UserId(2001), UserId(2002)], asset: COIN, scores: [7, u64::MAX] };
         let table = [
             (
@@ -406,12 +436,24 @@ mod tests {
                 r#"{"room_seq":14,"at":"2026-01-31T23:59:59.999Z","kind":"live_end","live":3,"totals":[{"asset":"coin","value":18446744073709551616,"gifts":2}]}"#,
             ),
             (
-                FeedWhat::Plugin(goal),
+                FeedWhat::Plugin(goal(Person::Named(UserId(3001)))),
                 r#"{"room_seq":14,"at":"2026-01-31T23:59:59.999Z","kind":"goal_reached","asset":"coin","target":1000,"by":"3001"}"#,
             ),
             (
                 FeedWhat::Plugin(pk),
                 r#"{"room_seq":14,"at":"2026-01-31T23:59:59.999Z","kind":"pk_end","hosts":["2001","2002"],"asset":"coin","scores":[7,18446744073709551615]}"#,
+            ),
+            (
+                FeedWhat::Gift(GiftShown { sender: nobody, combo: None, ..a_gift() }),
+                r#"{"room_seq":14,"at":"2026-01-31T23:59:59.999Z","kind":"gift","sender":null,"anonymous":true,"to":["2001","2002"],"gift_id":9,"delta":{"count":20,"value":200,"asset":"coin"},"events":2,"combo":null,"tier":"small","effect":"joined"}"#,
+            ),
+            (
+                FeedWhat::ComboEnded(nobodys_end),
+                r#"{"room_seq":14,"at":"2026-01-31T23:59:59.999Z","kind":"combo_end","combo":{"id":12,"count":30,"value":150,"final":true},"cause":"time","sender":null,"anonymous":true,"to":["2001"],"gift_id":9,"asset":"coin"}"#,
+            ),
+            (
+                FeedWhat::Plugin(goal(nobody)),
+                r#"{"room_seq":14,"at":"2026-01-31T23:59:59.999Z","kind":"goal_reached","asset":"coin","target":1000,"by":null,"anonymous":true}"#,
             ),
         ];
         let catalog = catalog();

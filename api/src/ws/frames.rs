@@ -53,6 +53,9 @@ pub struct SendFrame {
     pub to: SmallVec<[Id; 4]>,
     #[serde(default)]
     pub combo_id: Option<Id>,
+    /// Whether nobody is told whose gift it is.
+    #[serde(default)]
+    pub anonymous: bool,
     #[serde(default)]
     pub price_seen: Option<Whole>,
     /// The room's pass, where gifts need one.

@@ -61,5 +61,6 @@ fn said(state: &Shared, user: UserId, frame: &SendFrame) -> Result<(GiftSaid, Un
     let count = frame.count.number("count")?;
     let receivers: SmallVec<[UserId; 4]> = frame.to.iter().map(|id| id.user()).collect();
     let combo = frame.combo_id.map(|id| id.0);
-    Ok((GiftSaid::new(key, user, room, GiftId(frame.gift_id), count, &receivers, combo)?, until))
+    let said = GiftSaid::new(key, user, room, GiftId(frame.gift_id), count, &receivers, combo)?;
+    Ok((GiftSaid { anonymous: frame.anonymous, ..said }, until))
 }

@@ -1,6 +1,6 @@
 //! WebSocket through a real port.
 
-mod client;
+pub mod client;
 mod leaving;
 
 use std::time::Duration;

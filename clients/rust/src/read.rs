@@ -87,6 +87,9 @@ pub struct HistoryItem {
     pub side: String,
     #[serde(with = "ids")]
     pub peers: Vec<u64>,
+    /// Of a gift: whoever received it is told no peer.
+    #[serde(default)]
+    pub anonymous: bool,
     #[serde(default, with = "optional_id")]
     pub room_id: Option<u64>,
     pub gift_id: Option<u32>,

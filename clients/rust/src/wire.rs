@@ -14,6 +14,8 @@ pub struct Gift {
     pub to: Vec<u64>,
     /// The client's own number for a streak of taps.
     pub combo: Option<u64>,
+    /// Nobody is told whose gift it is, in the room and in the hosts' histories.
+    pub anonymous: bool,
     /// The unit price on the viewer's screen: another one is refused.
     pub price_seen: Option<u64>,
     /// For whom a service sends; a viewer sends for himself.
@@ -25,7 +27,7 @@ pub struct Gift {
 impl Gift {
     pub fn new(room: u64, gift: u32, count: u16, to: impl IntoIterator<Item = u64>) -> Gift {
         let to = to.into_iter().collect();
-        Gift { room, gift, count, to, combo: None, price_seen: None, sender: None, key: None }
+        Gift { room, gift, count, to, combo: None, anonymous: false, price_seen: None, sender: None, key: None }
     }
 
     pub(crate) fn body(&self) -> Value {
@@ -37,6 +39,7 @@ impl Gift {
             }
         };
         set("combo_id", self.combo.map(|combo| combo.to_string().into()));
+        set("anonymous", self.anonymous.then_some(true.into()));
         set("price_seen", self.price_seen.map(Into::into));
         set("sender", self.sender.map(|sender| sender.to_string().into()));
         body
@@ -112,6 +115,8 @@ pub struct GiftReceipt {
     pub balance_after: u64,
     #[serde(default, with = "combo")]
     pub combo: Option<u64>,
+    #[serde(default)]
+    pub anonymous: bool,
     pub position: Position,
     pub at: String,
     /// Whether it is the receipt of an earlier attempt.

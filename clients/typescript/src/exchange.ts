@@ -289,6 +289,7 @@ export function isToldBy({ intent, minted }: Pick<Entry, 'intent' | 'minted'>, r
         receipt.gift_id === body.gift_id &&
         receipt.count === body.count &&
         same(receipt.to, body.to.map(String)) &&
+        (receipt.anonymous ?? false) === (body.anonymous ?? false) &&
         same(receipt.combo?.id, body.combo_id === undefined || body.combo_id === null ? undefined : String(body.combo_id))
       );
     }

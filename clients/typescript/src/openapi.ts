@@ -561,11 +561,12 @@ export interface components {
             asset: string;
             /** @description Best first. */
             entries: components["schemas"]["Ranked"][];
-            /** @description The board has no place for users who are not on it yet. */
+            /** @description The board has no place for whoever is not on it yet. */
             is_full: boolean;
             own: components["schemas"]["Ranked"] | null;
+            own_anonymous?: components["schemas"]["Ranked"];
             period: components["schemas"]["BoardPeriod"];
-            /** @description Users on this board, of all assets. */
+            /** @description Places on this board, of all assets. */
             ranked: number;
             side: components["schemas"]["BoardSide"];
         };
@@ -639,6 +640,8 @@ export interface components {
         };
         /** @description A streak is over; each ends once. */
         FeedComboEnd: {
+            /** @enum {boolean} */
+            anonymous?: true;
             asset: string;
             at: components["schemas"]["Time"];
             /** @enum {string} */
@@ -648,7 +651,7 @@ export interface components {
             /** @enum {string} */
             kind: "combo_end";
             room_seq: components["schemas"]["Seq"];
-            sender: components["schemas"]["IdText"];
+            sender: components["schemas"]["IdText"] | null;
             to: components["schemas"]["IdText"][];
         };
         /** @description What this entry adds to the room. */
@@ -672,6 +675,8 @@ export interface components {
         };
         /** @description Gifts that look alike, as one entry. `delta` is the only field that is ever summed. */
         FeedGift: {
+            /** @enum {boolean} */
+            anonymous?: true;
             /** @description When the first of them was sent. */
             at: components["schemas"]["Time"];
             combo: components["schemas"]["FeedCombo"] | null;
@@ -687,16 +692,17 @@ export interface components {
             /** @enum {string} */
             kind: "gift";
             room_seq: components["schemas"]["Seq"];
-            sender: components["schemas"]["IdText"];
+            sender: components["schemas"]["IdText"] | null;
             tier: null | ("small" | "medium" | "large" | "grand");
             to: components["schemas"]["IdText"][];
         };
         /** @description A goal is filled; it happens once, whatever is given beyond. */
         FeedGoalReached: {
+            /** @enum {boolean} */
+            anonymous?: true;
             asset: string;
             at: components["schemas"]["Time"];
-            /** @description Whose gift filled it. */
-            by: components["schemas"]["IdText"];
+            by: components["schemas"]["IdText"] | null;
             /** @enum {string} */
             kind: "goal_reached";
             room_seq: components["schemas"]["Seq"];
@@ -775,6 +781,8 @@ export interface components {
         };
         GiftId: number;
         GiftReceipt: {
+            /** @enum {boolean} */
+            anonymous?: true;
             asset: string;
             at: components["schemas"]["Time"];
             /** @description Of the sender, in `asset`, right after this event. */
@@ -798,6 +806,8 @@ export interface components {
         };
         HistoryItem: {
             amount: components["schemas"]["Amount"];
+            /** @enum {boolean} */
+            anonymous?: true;
             asset: string;
             at: components["schemas"]["Time"];
             balance_after?: components["schemas"]["Amount"];
@@ -921,12 +931,14 @@ export interface components {
         };
         /** @description A place on a board. */
         Ranked: {
+            /** @enum {boolean} */
+            anonymous?: true;
             /**
              * Format: int64
              * @description From 1. Of two with the same sum the one who had it first is ahead.
              */
             rank: number;
-            user_id: components["schemas"]["IdText"];
+            user_id: components["schemas"]["IdText"] | null;
             /** Format: int64 */
             value: number;
         };
@@ -1058,6 +1070,8 @@ export interface components {
             value: number;
         };
         SendGift: {
+            /** @description Whether nobody is told whose gift it is, in the room and in the hosts' histories. */
+            anonymous?: boolean;
             combo_id?: number | string | null;
             /**
              * Format: int32

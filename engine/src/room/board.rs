@@ -9,11 +9,12 @@ use hashbrown::HashMap;
 
 use crate::per_asset::PerAsset;
 use crate::room::event::{GiftShown, Period, Scores};
-use crate::units::{AssetId, RoomSeq, Time, UserId};
+use crate::room::person::Person;
+use crate::units::{AssetId, RoomSeq, Time};
 
 /// Places that are kept in order; ranks below are counted when somebody asks.
 pub const TOP_MAX: usize = 1_000;
-/// Users on one board; what others give counts in the room's totals and is told as not ranked.
+/// Persons on one board; what others give counts in the room's totals and is told as not ranked.
 pub const RANKED_MAX: usize = 1_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,37 +43,37 @@ pub struct Score {
 pub struct Ranked {
     /// From 1.
     pub rank: u64,
-    pub user: UserId,
+    pub person: Person,
     pub score: Score,
 }
 
 /// One board and one side of it.
 #[derive(Debug, Default)]
 pub struct Ranking {
-    scores: HashMap<(AssetId, UserId), Score, foldhash::fast::FixedState>,
+    scores: HashMap<(AssetId, Person), Score, foldhash::fast::FixedState>,
     /// Best first.
-    top: PerAsset<BTreeSet<(Reverse<u64>, RoomSeq, UserId)>>,
+    top: PerAsset<BTreeSet<(Reverse<u64>, RoomSeq, Person)>>,
 }
 
 impl Ranking {
-    pub fn score(&self, asset: AssetId, user: UserId) -> u64 {
-        self.scores.get(&(asset, user)).map_or(0, |score| score.value)
+    pub fn score(&self, asset: AssetId, person: Person) -> u64 {
+        self.scores.get(&(asset, person)).map_or(0, |score| score.value)
     }
 
-    /// Whether there is a place for this user.
-    pub fn has_room(&self, asset: AssetId, user: UserId) -> bool {
-        self.scores.len() < RANKED_MAX || self.scores.contains_key(&(asset, user))
+    /// Whether there is a place for this person.
+    pub fn has_room(&self, asset: AssetId, person: Person) -> bool {
+        self.scores.len() < RANKED_MAX || self.scores.contains_key(&(asset, person))
     }
 
     /// Sums only grow: of two the larger is the later one.
-    pub fn set(&mut self, asset: AssetId, user: UserId, score: Score) {
-        let before = self.scores.get(&(asset, user)).copied();
+    pub fn set(&mut self, asset: AssetId, person: Person, score: Score) {
+        let before = self.scores.get(&(asset, person)).copied();
         if before.is_some_and(|before| before.value >= score.value) {
             return;
         }
-        self.scores.insert((asset, user), score);
+        self.scores.insert((asset, person), score);
         let top = self.top.entry(asset);
-        let place = |score: Score| (Reverse(score.value), score.reached, user);
+        let place = |score: Score| (Reverse(score.value), score.reached, person);
         if let Some(before) = before {
             top.remove(&place(before));
         }
@@ -86,17 +87,18 @@ impl Ranking {
 
     pub fn top(&self, asset: AssetId, limit: usize) -> Vec<Ranked> {
         let Some(top) = self.top.get(asset) else { return Vec::new() };
-        let ranked = |(rank, &(Reverse(value), reached, user))| Ranked { rank, user, score: Score { value, reached } };
+        let ranked =
+            |(rank, &(Reverse(value), reached, person))| Ranked { rank, person, score: Score { value, reached } };
         (1..).zip(top).take(limit).map(ranked).collect()
     }
 
     /// Where somebody stands who gave, or was given, anything.
-    pub fn rank(&self, asset: AssetId, user: UserId) -> Option<Ranked> {
-        let score = *self.scores.get(&(asset, user))?;
+    pub fn rank(&self, asset: AssetId, person: Person) -> Option<Ranked> {
+        let score = *self.scores.get(&(asset, person))?;
         let is_ahead =
             |other: &Score| other.value > score.value || (other.value == score.value && other.reached < score.reached);
         let top = self.top.get(asset);
-        let place = (Reverse(score.value), score.reached, user);
+        let place = (Reverse(score.value), score.reached, person);
         let rank = match top.filter(|top| top.contains(&place)) {
             Some(top) => top.range(..place).count() as u64 + 1,
             None => {
@@ -104,7 +106,7 @@ impl Ranking {
                 others.filter(|(_, other)| is_ahead(other)).count() as u64 + 1
             }
         };
-        Some(Ranked { rank, user, score })
+        Some(Ranked { rank, person, score })
     }
 
     pub fn len(&self) -> usize {
@@ -164,24 +166,25 @@ impl Boards {
 
     /// Takes the sums that an entry carries.
     pub fn shown(&mut self, number: RoomSeq, gift: &GiftShown) {
-        for_each_score(gift, |period, side, user, value| {
+        for_each_score(gift, |period, side, person, value| {
             let score = Score { value, reached: number };
-            self.board_mut(period).side_mut(side).set(gift.asset, user, score);
+            self.board_mut(period).side_mut(side).set(gift.asset, person, score);
         });
     }
 }
 
 /// Every sum that an entry carries.
-pub fn for_each_score(gift: &GiftShown, mut each: impl FnMut(Period, Side, UserId, u64)) {
-    let mut all = |side, user, scores: &Scores| {
+pub fn for_each_score(gift: &GiftShown, mut each: impl FnMut(Period, Side, Person, u64)) {
+    let mut all = |side, person, scores: &Scores| {
         for (period, value) in [(Period::Live, scores.live), (Period::Day, scores.day), (Period::Week, scores.week)] {
             if let Some(value) = value {
-                each(period, side, user, value);
+                each(period, side, person, value);
             }
         }
     };
     all(Side::Senders, gift.sender, &gift.scores.sender);
-    gift.receivers.iter().zip(&gift.scores.receivers).for_each(|(host, scores)| all(Side::Hosts, *host, scores));
+    let hosts = gift.receivers.iter().map(|host| Person::Named(*host));
+    hosts.zip(&gift.scores.receivers).for_each(|(host, scores)| all(Side::Hosts, host, scores));
 }
 
 /// How days of business begin, east of UTC.
@@ -206,8 +209,13 @@ impl BusinessZone {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::UserId;
 
     const COIN: AssetId = AssetId(1);
+
+    fn named(user: u64) -> Person {
+        Person::Named(UserId(user))
+    }
 
     fn score(value: u64, reached: u64) -> Score {
         Score { value, reached: RoomSeq(reached) }
@@ -216,13 +224,14 @@ mod tests {
     #[test]
     fn of_equal_sums_the_earlier_one_is_ahead() {
         let mut ranking = Ranking::default();
-        ranking.set(COIN, UserId(1), score(10, 1));
-        ranking.set(COIN, UserId(2), score(30, 2));
-        ranking.set(COIN, UserId(1), score(30, 3));
-        let order: Vec<_> = ranking.top(COIN, 10).iter().map(|ranked| (ranked.rank, ranked.user.get())).collect();
+        ranking.set(COIN, named(1), score(10, 1));
+        ranking.set(COIN, named(2), score(30, 2));
+        ranking.set(COIN, named(1), score(30, 3));
+        let order: Vec<_> =
+            ranking.top(COIN, 10).iter().map(|ranked| (ranked.rank, ranked.person.user().get())).collect();
         assert_eq!(order, [(1, 2), (2, 1)]);
-        ranking.set(COIN, UserId(1), score(20, 9));
-        assert_eq!(ranking.score(COIN, UserId(1)), 30, "a sum that comes late changes nothing");
+        ranking.set(COIN, named(1), score(20, 9));
+        assert_eq!(ranking.score(COIN, named(1)), 30, "a sum that comes late changes nothing");
     }
 
     #[test]
@@ -230,17 +239,17 @@ mod tests {
         let mut ranking = Ranking::default();
         let users = TOP_MAX as u64 + 50;
         for user in 1..=users {
-            ranking.set(COIN, UserId(user), score(1 + user / 2, user));
+            ranking.set(COIN, named(user), score(1 + user / 2, user));
         }
         let mut all: Vec<_> = (1..=users).map(|user| (Reverse(1 + user / 2), user)).collect();
         all.sort_unstable();
         for (rank, (_, user)) in (1..).zip(all) {
-            assert_eq!(ranking.rank(COIN, UserId(user)).unwrap().rank, rank, "user {user}");
+            assert_eq!(ranking.rank(COIN, named(user)).unwrap().rank, rank, "user {user}");
         }
         assert_eq!(ranking.top(COIN, usize::MAX).len(), TOP_MAX);
-        ranking.set(COIN, UserId(1), score(u64::MAX, users + 1));
-        assert_eq!(ranking.top(COIN, 1)[0].user, UserId(1), "from below the top straight to its head");
-        assert_eq!(ranking.rank(COIN, UserId(999_999)), None);
+        ranking.set(COIN, named(1), score(u64::MAX, users + 1));
+        assert_eq!(ranking.top(COIN, 1)[0].person, named(1), "from below the top straight to its head");
+        assert_eq!(ranking.rank(COIN, named(999_999)), None);
     }
 
     #[test]

@@ -8,15 +8,16 @@ use hashbrown::HashMap;
 use crate::codec::Few;
 use crate::room::event::{ComboEnd, ComboEnded, ComboNow};
 use crate::room::gift::RoomGift;
+use crate::room::person::Person;
 use crate::units::{AssetId, GiftId, RoomSeq, Time, UserId};
 
 /// Streaks open at once in one room; beyond, gifts are shown without one.
 pub const COMBOS_MAX: usize = 100_000;
 
-/// What makes gifts a streak: somebody sends the same to the same.
+/// What makes gifts a streak: somebody sends the same to the same, always by name or never.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct ComboKey {
-    pub sender: UserId,
+    pub sender: Person,
     pub gift: GiftId,
     pub asset: AssetId,
     pub receivers: Few<UserId>,
@@ -55,7 +56,7 @@ pub struct Combos {
     by_key: HashMap<ComboKey, Combo, foldhash::fast::FixedState>,
     by_id: HashMap<RoomSeq, ComboKey, foldhash::fast::FixedState>,
     /// Whoever leaves ends their own, and a room with many open should not be looked through for that.
-    by_sender: BTreeSet<(UserId, RoomSeq)>,
+    by_sender: BTreeSet<(Person, RoomSeq)>,
     /// In the order in which they end. One that was gone on with has a later place as well, and only that counts.
     queue: VecDeque<(Time, RoomSeq)>,
     /// Slots below `fresh` that nobody has. The lowest are given away first, so that rows are written over and over: a
@@ -155,7 +156,7 @@ impl Combos {
     }
 
     /// Those of one sender, the oldest first.
-    pub fn of(&self, sender: UserId) -> impl Iterator<Item = (&ComboKey, &Combo)> {
+    pub fn of(&self, sender: Person) -> impl Iterator<Item = (&ComboKey, &Combo)> {
         let own = self.by_sender.range((sender, RoomSeq::NONE)..=(sender, RoomSeq(u64::MAX)));
         own.map(|(_, id)| {
             let key = &self.by_id[id];
@@ -186,7 +187,7 @@ mod tests {
 
     fn streak(sender: u64, id: u64, count: u64) -> (ComboKey, Combo) {
         let receivers = [UserId(9)].into_iter().collect();
-        let key = ComboKey { sender: UserId(sender), gift: GiftId(1), asset: AssetId(1), receivers };
+        let key = ComboKey { sender: Person::Named(UserId(sender)), gift: GiftId(1), asset: AssetId(1), receivers };
         let slot = u32::try_from(sender).unwrap() - 1;
         let now = ComboNow { id: RoomSeq(id), slot, count, value: count, expires: Time(50) };
         (key, Combo { now, client: None })
@@ -198,7 +199,7 @@ mod tests {
         for (key, combo) in [streak(1, 1, 1), streak(2, 2, 1), streak(1, 1, 2)] {
             combos.set(key, combo);
         }
-        let order: Vec<_> = combos.in_order().map(|(key, combo)| (key.sender.get(), combo.now.count)).collect();
+        let order: Vec<_> = combos.in_order().map(|(key, combo)| (key.sender.user().get(), combo.now.count)).collect();
         assert_eq!(order, [(1, 2), (2, 1)]);
     }
 
@@ -212,7 +213,9 @@ mod tests {
         let (mut key, combo) = streak(2, 4, 1);
         key.gift = GiftId(2);
         combos.set(key, Combo { now: ComboNow { slot: 3, ..combo.now }, ..combo });
-        let of = |combos: &Combos, sender| combos.of(UserId(sender)).map(|(_, combo)| combo.now.id).collect::<Vec<_>>();
+        let of = |combos: &Combos, sender| {
+            combos.of(Person::Named(UserId(sender))).map(|(_, combo)| combo.now.id).collect::<Vec<_>>()
+        };
         assert_eq!((of(&combos, 2), of(&combos, 4)), (vec![RoomSeq(2), RoomSeq(4)], vec![]));
         combos.end(RoomSeq(2));
         assert_eq!((of(&combos, 2), of(&combos, 3)), (vec![RoomSeq(4)], vec![RoomSeq(3)]));

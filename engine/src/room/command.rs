@@ -73,7 +73,9 @@ pub enum RoomOutcome {
 pub struct BoardPage {
     pub top: Vec<Ranked>,
     pub own: Option<Ranked>,
-    /// Users on the board, of all assets.
+    /// Of what the same user gave anonymously.
+    pub own_anonymous: Option<Ranked>,
+    /// Persons on the board, of all assets.
     pub ranked: usize,
     /// The board is full: somebody may be missing.
     pub is_full: bool,

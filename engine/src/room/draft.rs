@@ -11,6 +11,7 @@ use crate::room::event::{
     Scores,
 };
 use crate::room::gift::RoomGift;
+use crate::room::person::Person;
 use crate::room::plugin::PluginState;
 use crate::room::settings::{PluginSettings, Room};
 use crate::room::state::RoomState;
@@ -35,7 +36,7 @@ pub struct Draft<'a> {
     /// Streaks as they are by now; `None` of those that ended.
     combos: Overlay<ComboKey, Option<Combo>>,
     slots: FreeSlots<'a>,
-    scores: Overlay<(Period, Side, AssetId, UserId), u64>,
+    scores: Overlay<(Period, Side, AssetId, Person), u64>,
     is_changed: bool,
 }
 
@@ -101,8 +102,11 @@ impl<'a> Draft<'a> {
         let each = value / shown.receivers.len() as u64;
         let (at, asset) = (gift.at, gift.asset);
         shown.scores.sender = self.add_scores(at, Side::Senders, asset, gift.sender, value);
-        shown.scores.receivers =
-            gift.receivers.iter().map(|host| self.add_scores(at, Side::Hosts, asset, *host, each)).collect();
+        shown.scores.receivers = gift
+            .receivers
+            .iter()
+            .map(|host| self.add_scores(at, Side::Hosts, asset, Person::Named(*host), each))
+            .collect();
         let mut totals = vec![&mut self.head.all_totals];
         if self.head.is_open {
             totals.push(&mut self.head.live_totals);
@@ -161,12 +165,12 @@ impl<'a> Draft<'a> {
 
     // ---- boards ----
 
-    fn add_scores(&mut self, at: Time, side: Side, asset: AssetId, user: UserId, value: u64) -> Scores {
+    fn add_scores(&mut self, at: Time, side: Side, asset: AssetId, person: Person, value: u64) -> Scores {
         let day = self.zone.day(at);
         let (is_live, is_today) = (self.head.is_open, day == self.head.day);
         let is_this_week = BusinessZone::week(day) == self.head.week;
         let mut add = |period, counts: bool| {
-            if counts { self.add_score(period, side, asset, user, value) } else { None }
+            if counts { self.add_score(period, side, asset, person, value) } else { None }
         };
         Scores {
             live: add(Period::Live, is_live),
@@ -175,17 +179,17 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn add_score(&mut self, period: Period, side: Side, asset: AssetId, user: UserId, value: u64) -> Option<u64> {
-        let key = (period, side, asset, user);
+    fn add_score(&mut self, period: Period, side: Side, asset: AssetId, person: Person, value: u64) -> Option<u64> {
+        let key = (period, side, asset, person);
         let before = match self.scores.get(&key) {
             Some(score) => *score,
             None if self.has_ended(period) => 0,
             None => {
                 let ranking = self.state.boards.board(period).side(side);
-                if !ranking.has_room(asset, user) {
+                if !ranking.has_room(asset, person) {
                     return None;
                 }
-                ranking.score(asset, user)
+                ranking.score(asset, person)
             }
         };
         let score = before.saturating_add(value);
@@ -278,9 +282,10 @@ impl<'a> Draft<'a> {
         news.into_iter().for_each(|news| self.push(now, FeedWhat::Plugin(news)));
     }
 
-    /// Ends the streaks of somebody who left.
+    /// Ends the streaks of somebody who left. Anonymous ones end by time: ended in one breath with named ones, or as a
+    /// viewer goes, they would tell whose they are.
     pub fn leave(&mut self, user: UserId) {
-        let own: Vec<_> = self.state.combos.of(user).take(ENDED_AT_ONCE).collect();
+        let own: Vec<_> = self.state.combos.of(Person::Named(user)).take(ENDED_AT_ONCE).collect();
         self.end_all(own, ComboEnd::Left);
     }
 

@@ -9,6 +9,7 @@ use crate::catalog::Tier;
 use crate::codec::Few;
 use crate::per_asset::PerAsset;
 use crate::room::effect::EffectBudget;
+use crate::room::person::Person;
 use crate::room::plugin::{PluginNews, PluginState};
 use crate::units::{Amount, AssetId, GiftId, RoomId, RoomSeq, Seq, Time, UserId};
 
@@ -68,7 +69,7 @@ pub enum FeedWhat {
 /// Gifts that look alike, as one. `count` and `value` are the only numbers that may be summed up over a feed.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct GiftShown {
-    pub sender: UserId,
+    pub sender: Person,
     pub receivers: Few<UserId>,
     pub gift: GiftId,
     pub asset: AssetId,
@@ -111,7 +112,7 @@ pub struct ComboNow {
 pub struct ComboEnded {
     pub id: RoomSeq,
     pub slot: u32,
-    pub sender: UserId,
+    pub sender: Person,
     pub receivers: Few<UserId>,
     pub gift: GiftId,
     pub asset: AssetId,

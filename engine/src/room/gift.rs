@@ -10,6 +10,7 @@ use foldhash::fast::FixedState;
 use hashbrown::{HashSet, HashTable};
 
 use crate::codec::Few;
+use crate::room::person::Person;
 use crate::sabotage::{self, Rule};
 use crate::units::{Amount, AssetId, GiftId, RoomId, Time, UserId};
 use crate::wallet::event::GiftSent;
@@ -19,7 +20,7 @@ pub struct RoomGift {
     pub room: RoomId,
     /// When the first of them was sent.
     pub at: Time,
-    pub sender: UserId,
+    pub sender: Person,
     pub gift: GiftId,
     pub receivers: Few<UserId>,
     pub unit_price: Amount,
@@ -34,16 +35,17 @@ pub struct RoomGift {
 
 impl RoomGift {
     pub fn new(gift: &GiftSent, at: Time) -> RoomGift {
+        let said = &gift.said;
         RoomGift {
-            room: gift.said.room,
+            room: said.room,
             at,
-            sender: gift.said.sender,
-            gift: gift.said.gift,
-            receivers: gift.said.receivers.clone(),
+            sender: if said.anonymous { Person::Anonymous(said.sender) } else { Person::Named(said.sender) },
+            gift: said.gift,
+            receivers: said.receivers.clone(),
             unit_price: gift.unit_price,
             asset: gift.asset,
-            combo: gift.said.combo,
-            count: u64::from(gift.said.count.get()),
+            combo: said.combo,
+            count: u64::from(said.count.get()),
             events: 1,
         }
     }
@@ -64,9 +66,12 @@ impl RoomGift {
 
     fn is_like(&self, other: &RoomGift) -> bool {
         let has_same_receivers = self.receivers == other.receivers || sabotage::is(Rule::ReceiversApart);
-        (self.room, self.sender, self.gift, self.asset) == (other.room, other.sender, other.gift, other.asset)
+        let has_same_sender = self.sender == other.sender
+            || (self.sender.user() == other.sender.user() && sabotage::is(Rule::AnonymousApart));
+        (self.room, self.gift, self.asset) == (other.room, other.gift, other.asset)
             && (self.unit_price, self.combo, second(self.at)) == (other.unit_price, other.combo, second(other.at))
             && has_same_receivers
+            && has_same_sender
     }
 
     /// Takes another one in if nobody could tell the two apart.
@@ -81,7 +86,7 @@ impl RoomGift {
     }
 
     fn hash(&self) -> u64 {
-        FixedState::default().hash_one((self.room, self.sender, self.gift, self.combo, second(self.at)))
+        FixedState::default().hash_one((self.room, self.sender.user(), self.gift, self.combo, second(self.at)))
     }
 }
 
@@ -151,7 +156,7 @@ mod tests {
         RoomGift {
             room: RoomId(1),
             at: Time(at),
-            sender: UserId(sender),
+            sender: Person::Named(UserId(sender)),
             gift: GiftId(1),
             receivers: receivers.iter().copied().map(UserId).collect(),
             unit_price: Amount::new(10).unwrap(),
@@ -168,7 +173,8 @@ mod tests {
         for one in [gift(7, &[2], 0), gift(8, &[2], 1), gift(7, &[2], 999), gift(7, &[2, 3], 5), gift(7, &[2], 1_000)] {
             gathered.add(one);
         }
-        let shown: Vec<_> = gathered.take().iter().map(|gift| (gift.sender.get(), gift.count, gift.events)).collect();
+        let shown: Vec<_> =
+            gathered.take().iter().map(|gift| (gift.sender.user().get(), gift.count, gift.events)).collect();
         assert_eq!(shown, [(7, 2, 2), (8, 1, 1), (7, 1, 1), (7, 1, 1)], "not across receivers, nor across a second");
         assert_eq!(gathered.weight(), 0);
         gathered.add(gift(7, &[2], 0));

@@ -5,6 +5,7 @@
 
 pub mod event;
 pub mod gift;
+pub mod person;
 pub mod settings;
 
 pub mod board;

@@ -3,6 +3,7 @@
 use bincode::{Decode, Encode};
 
 use crate::room::event::GiftShown;
+use crate::room::person::Person;
 use crate::room::settings::PluginSettings;
 use crate::units::{Amount, AssetId, Time, UserId};
 
@@ -33,7 +34,7 @@ pub enum PluginNews {
         asset: AssetId,
         target: Amount,
         /// Whose gift it was that filled it.
-        by: UserId,
+        by: Person,
     },
     PkEnded {
         hosts: [UserId; 2],

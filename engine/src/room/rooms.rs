@@ -16,10 +16,11 @@ use crate::room::books::RoomBooks;
 use crate::room::command::{BoardPage, BoardQuery, RoomCommand, RoomNews, RoomOutcome, Tail};
 use crate::room::draft::Draft;
 use crate::room::event::{RoomEvent, RoomHead, Shown, SourceShown};
+use crate::room::person::Person;
 use crate::room::state::RoomState;
 use crate::sabotage::{self, Rule};
 use crate::store::{Checkpoint, RoomRow};
-use crate::units::{RoomId, RoomSeq, Seq, ShardId, Time};
+use crate::units::{RoomId, RoomSeq, Seq, ShardId, Time, UserId};
 
 /// Everything about a room shard that is configured and may differ between two runs.
 #[derive(Clone, Copy, Debug)]
@@ -228,10 +229,12 @@ impl Rooms {
     fn board(&self, room: RoomId, query: &BoardQuery) -> BoardPage {
         let state = self.room(room);
         let ranking = state.boards.board(query.period).side(query.side);
+        let rank_as = |person: fn(UserId) -> Person| ranking.rank(query.asset, person(query.user?));
         let as_of = state.head.as_ref().map_or(RoomSeq::NONE, |head| head.last());
         BoardPage {
             top: ranking.top(query.asset, query.limit),
-            own: query.user.and_then(|user| ranking.rank(query.asset, user)),
+            own: rank_as(Person::Named),
+            own_anonymous: rank_as(Person::Anonymous),
             ranked: ranking.len(),
             is_full: ranking.len() >= RANKED_MAX,
             as_of,

@@ -41,8 +41,8 @@ impl RoomRows {
             let number = first.plus(place);
             match &item.what {
                 FeedWhat::Gift(gift) => {
-                    for_each_score(gift, |period, side, user, value| {
-                        let key = RowKey::score(side, gift.asset, user);
+                    for_each_score(gift, |period, side, person, value| {
+                        let key = RowKey::score(side, gift.asset, person);
                         let group = RowGroup::of(period, head.number(period));
                         let row = codec::encode(&ScoreRow { value, reached: number });
                         self.rows.insert((room, group, key), (row, seq));

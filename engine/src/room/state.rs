@@ -12,6 +12,7 @@ use crate::room::board::{Boards, Score, Side};
 use crate::room::combo::{Combo, ComboKey, Combos};
 use crate::room::command::Chunk;
 use crate::room::event::{FeedWhat, Period, RoomHead, RoomShown, RowGroup};
+use crate::room::person::Person;
 use crate::store::RoomRow;
 use crate::units::{AssetId, RoomSeq, Seq, Time, UserId};
 
@@ -44,15 +45,15 @@ pub enum RowKey {
     Head,
     /// By its slot.
     Combo(u32),
-    Sender(AssetId, UserId),
+    Sender(AssetId, Person),
     Host(AssetId, UserId),
 }
 
 impl RowKey {
-    pub fn score(side: Side, asset: AssetId, user: UserId) -> RowKey {
+    pub fn score(side: Side, asset: AssetId, person: Person) -> RowKey {
         match side {
-            Side::Senders => RowKey::Sender(asset, user),
-            Side::Hosts => RowKey::Host(asset, user),
+            Side::Senders => RowKey::Sender(asset, person),
+            Side::Hosts => RowKey::Host(asset, person.user()),
         }
     }
 }
@@ -176,8 +177,8 @@ impl RoomState {
                         self.combos.set(key, combo);
                     }
                 }
-                RowKey::Sender(asset, user) => self.take_score(row, Side::Senders, asset, user)?,
-                RowKey::Host(asset, user) => self.take_score(row, Side::Hosts, asset, user)?,
+                RowKey::Sender(asset, sender) => self.take_score(row, Side::Senders, asset, sender)?,
+                RowKey::Host(asset, host) => self.take_score(row, Side::Hosts, asset, Person::Named(host))?,
             }
         }
         self.seq = rows.iter().map(|row| row.seq).max().unwrap_or_default().max(self.seq);
@@ -187,10 +188,10 @@ impl RoomState {
         Ok(())
     }
 
-    fn take_score(&mut self, row: &RoomRow, side: Side, asset: AssetId, user: UserId) -> Result<(), Impossible> {
+    fn take_score(&mut self, row: &RoomRow, side: Side, asset: AssetId, person: Person) -> Result<(), Impossible> {
         let Some(period) = self.period_of(row.group) else { return Ok(()) };
         let ScoreRow { value, reached } = codec::decode(&row.value).map_err(|error| Impossible(error.to_string()))?;
-        self.boards.board_mut(period).side_mut(side).set(asset, user, Score { value, reached });
+        self.boards.board_mut(period).side_mut(side).set(asset, person, Score { value, reached });
         Ok(())
     }
 

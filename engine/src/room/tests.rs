@@ -1,5 +1,6 @@
 //! A room shard driven by hand: gifts in, feed out, and the same again from its rows and its log.
 
+mod anonymous;
 mod combos;
 mod feed;
 mod recovery;

@@ -44,7 +44,7 @@ pub struct SendGift {
 }
 
 /// What the caller said. Two gifts of one sender with one id are the same gift if this is the same.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GiftSaid {
     pub id: EventId,
     /// The caller's key where it does not write back to the same string from `id`. Not compared.
@@ -57,6 +57,8 @@ pub struct GiftSaid {
     pub receivers: Few<UserId>,
     /// The client's own number for a streak of taps.
     pub combo: Option<u64>,
+    /// Nobody is told whose gift it is, but for services and the sender.
+    pub anonymous: bool,
 }
 
 /// What a gift costs and who gets what, settled before the shard is asked so that a replay needs no catalog.
@@ -173,6 +175,7 @@ impl GiftSaid {
             && self.count == other.count
             && self.receivers == other.receivers
             && self.combo == other.combo
+            && self.anonymous == other.anonymous
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a wallet shard decided, as it is stored for years.
 //!
 //! Every event carries the new balance of each account that it changed on this shard, so nobody who folds a log needs to
-//! read a row. Variants are only added, at the end; `engine/golden/` keeps the bytes.
+//! read a row. Variants are only added, at the end; `engine/golden/` keeps the bytes, and [`stored`](super::stored) makes them.
 
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use crate::event_id::EventId;
 use crate::units::{Amount, AssetId, CatalogVersion, Seq, UserId};
 use crate::wallet::command::{GiftSaid, RechargeSaid, TransferCredit, TransferSaid};
 
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WalletEvent {
     GiftSent(GiftSent),
     Recharged(Recharged),
@@ -24,7 +24,7 @@ pub enum WalletEvent {
 /// Trace of the request, as in W3C trace context.
 pub type TraceId = [u8; 16];
 
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GiftSent {
     pub said: GiftSaid,
     pub catalog: CatalogVersion,

@@ -8,6 +8,7 @@ pub mod books;
 mod decide;
 pub mod outbox;
 pub mod rows;
+mod stored;
 pub mod wallets;
 pub mod window;
 

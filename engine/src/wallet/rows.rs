@@ -56,7 +56,12 @@ impl WalletRows {
         match event {
             WalletEvent::GiftSent(gift) => {
                 let said = &gift.said;
-                let kind = ReceivedKind::Gift { room: said.room, gift: said.gift, count: said.count.get() };
+                let (room, gift_id, count) = (said.room, said.gift, said.count.get());
+                let kind = if said.anonymous {
+                    ReceivedKind::AnonymousGift { room, gift: gift_id, count }
+                } else {
+                    ReceivedKind::Gift { room, gift: gift_id, count }
+                };
                 for credit in &gift.credits {
                     let (id, sender, asset, amount) = (said.id, said.sender, gift.asset, credit.amount);
                     let entry = ReceivedEntry { source, seq, at, id, kind, sender, asset, amount };

@@ -93,6 +93,7 @@ pub fn gift(id: EventId, sender: UserId, host: UserId, now: Time) -> WalletComma
         count: GiftCount::new(1).expect("one is a count"),
         receivers: Few::from_iter([host]),
         combo: None,
+        anonymous: false,
     };
     let credit = CreditTerm { payee: Payee::Receiver(0), amount: price, spread: 0 };
     let terms = GiftTerms {

@@ -21,7 +21,11 @@ pub fn entries_of(shard: ShardId, seq: Seq, at: Time, event: &WalletEvent) -> Ve
     match event {
         WalletEvent::GiftSent(gift) => {
             let said = &gift.said;
-            let kind = ReceivedKind::Gift { room: said.room, gift: said.gift, count: said.count.get() };
+            let (room, gift_id, count) = (said.room, said.gift, said.count.get());
+            let kind = match said.anonymous {
+                true => ReceivedKind::AnonymousGift { room, gift: gift_id, count },
+                false => ReceivedKind::Gift { room, gift: gift_id, count },
+            };
             let entry = |amount| ReceivedEntry {
                 source: shard,
                 seq,

@@ -8,7 +8,8 @@ use largesse_engine::room::board::Side;
 use largesse_engine::room::event::{
     ComboEnd, ComboEnded, ComboNow, FeedItem, FeedWhat, GiftShown, Period, RoomHead, RoomShown, RowGroup, Scores,
 };
-use largesse_engine::room::plugin::PluginState;
+use largesse_engine::room::person::Person;
+use largesse_engine::room::plugin::{PluginNews, PluginState};
 use largesse_engine::room::rooms::RoomLimits;
 use largesse_engine::room::state::{ComboRow, RoomState, RowKey, ScoreRow};
 use largesse_engine::store::RoomRow;
@@ -24,7 +25,7 @@ pub struct RoomTruth {
     heads: Vec<(Seq, Arc<RoomHead>)>,
     combos: BTreeMap<RoomSeq, Open>,
     /// Sums of value, and the entry with which each was reached.
-    boards: BTreeMap<(Kind, bool, AssetId, UserId), (u64, RoomSeq)>,
+    boards: BTreeMap<(Kind, bool, AssetId, Person), (u64, RoomSeq)>,
     live: u32,
     is_open: bool,
     day: u32,
@@ -39,7 +40,7 @@ type Kind = usize;
 /// A streak, as its entries add up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Open {
-    sender: UserId,
+    sender: Person,
     gift: GiftId,
     asset: AssetId,
     receivers: Vec<UserId>,
@@ -117,7 +118,10 @@ impl RoomTruth {
                         "room {room} at the end of a live"
                     );
                 }
-                FeedWhat::Plugin(_) => {}
+                FeedWhat::Plugin(PluginNews::GoalReached { by, .. }) => {
+                    assert_eq!(Some(*by), self.last_sender(), "who filled a goal of room {room} at {number}");
+                }
+                FeedWhat::Plugin(PluginNews::PkEnded { .. }) => {}
             }
             self.items.push(item.clone());
         }
@@ -125,6 +129,12 @@ impl RoomTruth {
         assert_eq!(said, ended, "boards of room {room} that end with {seq}");
         self.check_head(room, now, &shown.head);
         self.heads.push((seq, Arc::new(shown.head.clone())));
+    }
+
+    /// Of the last gift, as it is shown.
+    fn last_sender(&self) -> Option<Person> {
+        let sender = |item: &FeedItem| if let FeedWhat::Gift(gift) = &item.what { Some(gift.sender) } else { None };
+        self.items.iter().rev().find_map(sender)
     }
 
     /// A day that begins within an event leaves nothing of the day before on its board, whatever came first.
@@ -235,32 +245,32 @@ impl RoomTruth {
         let counts = [self.is_open, day == self.day, week == self.week];
         let value = value_of(gift);
         let each = value / gift.receivers.len() as u64;
-        let users = std::iter::once((true, gift.sender, value, gift.scores.sender)).chain(
-            gift.receivers.iter().zip(&gift.scores.receivers).map(|(host, scores)| (false, *host, each, *scores)),
-        );
+        let hosts = gift.receivers.iter().map(|host| Person::Named(*host)).zip(&gift.scores.receivers);
+        let persons = std::iter::once((true, gift.sender, value, gift.scores.sender))
+            .chain(hosts.map(|(host, scores)| (false, host, each, *scores)));
         assert_eq!(gift.receivers.len(), gift.scores.receivers.len(), "each receiver has scores");
-        for (is_sender, user, value, scores) in users {
+        for (is_sender, person, value, scores) in persons {
             for (kind, counts) in counts.into_iter().enumerate() {
                 let mut due = None;
                 if counts {
-                    let (sum, reached) = self.boards.entry((kind, is_sender, gift.asset, user)).or_default();
+                    let (sum, reached) = self.boards.entry((kind, is_sender, gift.asset, person)).or_default();
                     (*sum, *reached) = (*sum + value, number);
                     due = Some(*sum);
                 }
                 let said = score_of(&scores, kind);
-                assert_eq!(said, due, "entry {number} says another {} score of {user}", Period::ALL[kind].name());
+                assert_eq!(said, due, "entry {number} says another {} score of {person:?}", Period::ALL[kind].name());
             }
         }
     }
 
     /// Best first; of two with the same sum the one who had it first is ahead.
-    pub fn ranking(&self, period: Period, side: Side, asset: AssetId) -> Vec<(UserId, u64, RoomSeq)> {
-        let of_board = |key: &(Kind, bool, AssetId, UserId)| {
+    pub fn ranking(&self, period: Period, side: Side, asset: AssetId) -> Vec<(Person, u64, RoomSeq)> {
+        let of_board = |key: &(Kind, bool, AssetId, Person)| {
             Period::ALL[key.0] == period && key.1 == (side == Side::Senders) && key.2 == asset
         };
         let all = self.boards.iter().filter(|(key, _)| of_board(key));
         let mut all: Vec<_> = all.map(|(key, (value, reached))| (key.3, *value, *reached)).collect();
-        all.sort_by_key(|(user, value, reached)| (std::cmp::Reverse(*value), *reached, *user));
+        all.sort_by_key(|(person, value, reached)| (std::cmp::Reverse(*value), *reached, *person));
         all
     }
 
@@ -321,7 +331,7 @@ impl RoomTruth {
                 assert_eq!(ranking.len(), of_board.count(), "I6 replay: the {} board of room {room}", period.name());
                 for asset in [1, 2, 3].map(AssetId) {
                     let top = ranking.top(asset, usize::MAX).into_iter();
-                    let top: Vec<_> = top.map(|at| (at.user, at.score.value, at.score.reached)).collect();
+                    let top: Vec<_> = top.map(|at| (at.person, at.score.value, at.score.reached)).collect();
                     let due = self.ranking(period, side, asset);
                     assert_eq!(top, due, "I6 replay: the {} board of room {room}, {side:?}", period.name());
                 }
@@ -354,42 +364,47 @@ impl RoomTruth {
                 let is_there = is_known && combo.now.slot == slot;
                 assert!(is_there, "I6 replay: streak {} of room {room} was never like this", combo.now.id);
             }
-            RowKey::Sender(asset, user) => self.check_score(row, true, asset, user),
-            RowKey::Host(asset, user) => self.check_score(row, false, asset, user),
+            RowKey::Sender(asset, sender) => self.check_score(row, true, asset, sender),
+            RowKey::Host(asset, host) => self.check_score(row, false, asset, Person::Named(host)),
         }
     }
 
-    fn check_score(&self, row: &RoomRow, is_sender: bool, asset: AssetId, user: UserId) {
+    fn check_score(&self, row: &RoomRow, is_sender: bool, asset: AssetId, person: Person) {
         let ScoreRow { value, reached } = codec::decode(&row.value).expect("the engine encoded it");
         let item = &self.items[usize::try_from(reached.get() - 1).expect("entries are few")];
         let period = row.group.period().expect("a score is of a board");
         let kind = Period::ALL.iter().position(|of| *of == period).expect("it is one of all");
         let FeedWhat::Gift(gift) = &item.what else { panic!("a score was reached with entry {reached}, not a gift") };
         let scores = match is_sender {
-            true => (gift.sender == user).then_some(gift.scores.sender),
-            false => gift.receivers.iter().position(|host| *host == user).map(|host| gift.scores.receivers[host]),
+            true => (gift.sender == person).then_some(gift.scores.sender),
+            false => gift
+                .receivers
+                .iter()
+                .position(|host| Person::Named(*host) == person)
+                .map(|host| gift.scores.receivers[host]),
         };
         let said = scores.and_then(|scores| score_of(&scores, kind)).filter(|_| gift.asset == asset);
-        assert_eq!(said, Some(value), "I6 replay: a score of {user} in room {}", row.room);
+        assert_eq!(said, Some(value), "I6 replay: a score of {person:?} in room {}", row.room);
     }
 
     /// Everything is stored: the rows are this room.
     pub fn check_rows(&self, rows: &[RoomRow]) {
         let mut scores = BTreeMap::new();
+        let mut score = |row: &RoomRow, is_sender, asset, person| {
+            let period = row.group.period().expect("a score is of a board");
+            let kind = Period::ALL.iter().position(|of| *of == period).expect("it is one of all");
+            if row.group == RowGroup::of(period, self.head().number(period)) {
+                let ScoreRow { value, reached } = codec::decode(&row.value).expect("the engine encoded it");
+                scores.insert((kind, is_sender, asset, person), (value, reached));
+            }
+        };
         let mut head = None;
         for row in rows {
             match codec::decode(&row.key).expect("the engine encoded it") {
                 RowKey::Head => head = Some(codec::decode::<RoomHead>(&row.value).expect("the engine encoded it")),
                 RowKey::Combo(id) => panic!("streak {id} of room {} has ended and is stored", row.room),
-                key @ (RowKey::Sender(asset, user) | RowKey::Host(asset, user)) => {
-                    let period = row.group.period().expect("a score is of a board");
-                    let kind = Period::ALL.iter().position(|of| *of == period).expect("it is one of all");
-                    if row.group == RowGroup::of(period, self.head().number(period)) {
-                        let ScoreRow { value, reached } = codec::decode(&row.value).expect("the engine encoded it");
-                        let is_sender = matches!(key, RowKey::Sender(..));
-                        scores.insert((kind, is_sender, asset, user), (value, reached));
-                    }
-                }
+                RowKey::Sender(asset, sender) => score(row, true, asset, sender),
+                RowKey::Host(asset, host) => score(row, false, asset, Person::Named(host)),
             }
         }
         assert_eq!(head.as_ref(), Some(&**self.head()), "I6 replay: the head in the store");

@@ -13,6 +13,7 @@ use largesse_engine::relay::RunningTotal;
 use largesse_engine::room::books::RoomBooks;
 use largesse_engine::room::command::RoomNews;
 use largesse_engine::room::event::{FeedWhat, RoomEvent, Shown};
+use largesse_engine::room::person::Person;
 use largesse_engine::room::rooms::{RoomLimits, Rooms};
 use largesse_engine::store::{Checkpoint, FlushBatch};
 use largesse_engine::units::{AssetId, Epoch, GiftId, Position, RoomId, Seq, ShardId, Time, UserId};
@@ -64,6 +65,7 @@ pub struct ToldGift {
 pub struct Like {
     pub room: RoomId,
     pub sender: UserId,
+    pub is_anonymous: bool,
     pub gift: GiftId,
     pub receivers: Vec<UserId>,
     pub asset: AssetId,
@@ -81,6 +83,7 @@ impl ToldGift {
         let like = Like {
             room: said.room,
             sender: said.sender,
+            is_anonymous: said.anonymous,
             gift: said.gift,
             receivers: said.receivers.to_vec(),
             asset: gift.asset,
@@ -280,7 +283,8 @@ impl RoomShardTruth {
                 let FeedWhat::Gift(gift) = &item.what else { continue };
                 let like = Like {
                     room: room.room,
-                    sender: gift.sender,
+                    sender: gift.sender.user(),
+                    is_anonymous: gift.sender.is_anonymous(),
                     gift: gift.gift,
                     receivers: gift.receivers.to_vec(),
                     asset: gift.asset,
@@ -318,11 +322,18 @@ fn short(shown: &Shown) -> String {
     format!("shown({}; {})", sources.join(" "), rooms.collect::<Vec<_>>().join(" "))
 }
 
+fn short_person(person: Person) -> String {
+    match person {
+        Person::Named(user) => user.to_string(),
+        Person::Anonymous(user) => format!("nobody ({user})"),
+    }
+}
+
 fn short_item(what: &FeedWhat) -> String {
     match what {
         FeedWhat::Gift(gift) => {
             let combo = gift.combo.map_or(String::new(), |combo| format!(" combo {}:{}", combo.id, combo.count));
-            format!("{}x{} of {}{combo}", gift.gift, gift.count, gift.sender)
+            format!("{}x{} of {}{combo}", gift.gift, gift.count, short_person(gift.sender))
         }
         FeedWhat::ComboEnded(ended) => format!("end {} {}", ended.id, ended.cause.name()),
         FeedWhat::LiveStarted { live } => format!("live {live}"),

@@ -3,6 +3,7 @@
 use largesse_engine::room::board::Side;
 use largesse_engine::room::command::BoardQuery;
 use largesse_engine::room::event::Period;
+use largesse_engine::room::person::Person;
 use largesse_engine::room::rooms::RoomOutput;
 use largesse_engine::room::settings::Room;
 use largesse_engine::units::UserId;
@@ -220,13 +221,17 @@ impl World {
             (RoomCommand::ReadBoard { query, .. }, RoomOutcome::Board(page)) => {
                 let Some(truth) = truth.filter(|room| room.seq() == since) else { return };
                 let due = truth.ranking(query.period, query.side, query.asset);
-                let told = page.top.iter().map(|at| (at.user, at.score.value, at.score.reached));
+                let told = page.top.iter().map(|at| (at.person, at.score.value, at.score.reached));
                 let told: Vec<_> = told.collect();
                 let most = due.len().min(query.limit);
                 assert_eq!(told, due[..most], "I4 durable answers: a board of room {room}");
-                let place = due.iter().position(|(user, ..)| Some(*user) == query.user);
-                let own = page.own.map(|own| own.rank);
-                assert_eq!(own, place.map(|place| place as u64 + 1), "I4 durable answers: a place in room {room}");
+                for (own, person) in
+                    [(page.own, Person::Named as fn(UserId) -> Person), (page.own_anonymous, Person::Anonymous)]
+                {
+                    let place = due.iter().position(|(of, ..)| Some(*of) == query.user.map(person));
+                    let own = own.map(|own| own.rank);
+                    assert_eq!(own, place.map(|place| place as u64 + 1), "I4 durable answers: a place in room {room}");
+                }
             }
             (command, outcome) => panic!("{command:?} was answered by {outcome:?}"),
         }

@@ -618,13 +618,19 @@ pub fn event(at: u64, seq: u64) -> StoredEvent {
     StoredEvent { shard: SHARD, seq: Seq(seq), at: Time(at), event: seq.to_le_bytes().repeat(4) }
 }
 
+/// Of all kinds, one after the other.
 pub fn entry(source: ShardId, at: u64, seq: u64) -> ReceivedEntry {
+    let (room, gift, count) = (RoomId(1001), GiftId(1), 2);
     ReceivedEntry {
         source,
         seq: Seq(seq),
         at: Time(at),
         id: v7(at, seq),
-        kind: ReceivedKind::Gift { room: RoomId(1001), gift: GiftId(1), count: 2 },
+        kind: match seq % 3 {
+            0 => ReceivedKind::AnonymousGift { room, gift, count },
+            1 => ReceivedKind::Gift { room, gift, count },
+            _ => ReceivedKind::Transfer,
+        },
         sender: ANN,
         asset: COIN,
         amount: coins(seq),

@@ -1,6 +1,7 @@
 //! What is published: one message per change of an account, under the field names that the station interface uses.
 
 use std::borrow::Cow;
+use std::ops::Not;
 use std::time::{Duration, UNIX_EPOCH};
 
 use largesse_engine::codec::{self, Undecodable};
@@ -28,6 +29,9 @@ struct Value<'a> {
     event_id: &'a str,
     op_user_id: u64,
     event_type: &'a str,
+    /// Only of a gift whose sender is not to be told to hosts and viewers.
+    #[serde(skip_serializing_if = "Not::not")]
+    anonymous: bool,
     message_body: Body<'a>,
 }
 
@@ -56,6 +60,7 @@ struct Belongs<'a> {
     biz_id: u64,
     biz_type: u8,
     obj_id: Cow<'a, str>,
+    is_anonymous: bool,
     trace: Option<TraceId>,
 }
 
@@ -100,6 +105,7 @@ fn belongs_to(event: &WalletEvent) -> Option<Belongs<'_>> {
             biz_id: gift.said.room.get(),
             biz_type: 1,
             obj_id: gift.said.gift.to_string().into(),
+            is_anonymous: gift.said.anonymous,
             trace: gift.trace,
         },
         WalletEvent::Recharged(recharge) => Belongs {
@@ -109,6 +115,7 @@ fn belongs_to(event: &WalletEvent) -> Option<Belongs<'_>> {
             biz_id: 0,
             biz_type: 2,
             obj_id: (&*recharge.said.transaction).into(),
+            is_anonymous: false,
             trace: recharge.trace,
         },
         WalletEvent::Transferred(transfer) => {
@@ -121,6 +128,7 @@ fn belongs_to(event: &WalletEvent) -> Option<Belongs<'_>> {
                 biz_id,
                 biz_type,
                 obj_id: obj_id.into(),
+                is_anonymous: false,
                 trace: transfer.trace,
             }
         }
@@ -199,6 +207,7 @@ fn message(place: Place<'_>, belongs: &Belongs<'_>, number: usize, change: &Chan
         event_id: &belongs.event_id,
         op_user_id: belongs.op_user.get(),
         event_type: belongs.event_type,
+        anonymous: belongs.is_anonymous,
         message_body: Body {
             message_id: &id,
             user_id: change.user.get(),
@@ -257,6 +266,7 @@ mod tests {
                 count: GiftCount::new(2).unwrap(),
                 receivers: [UserId(2001), UserId(2002)].into_iter().collect(),
                 combo: None,
+                anonymous: false,
             },
             catalog: CatalogVersion(1),
             unit_price: amount(5),
@@ -286,6 +296,23 @@ mod tests {
             format!("{} {}\n  {}\n", message.key, headers.join(" "), message.value)
         });
         want.assert_eq(&told.collect::<String>());
+    }
+
+    #[test]
+    fn an_anonymous_gift_says_so_to_those_who_are_told_everything() {
+        let WalletEvent::GiftSent(mut gift) = gift() else { unreachable!("it is a gift") };
+        gift.said.anonymous = true;
+        (gift.points, gift.trace) = (None, None);
+        gift.credits.truncate(1);
+        check(
+            &WalletEvent::GiftSent(gift),
+            expect![[r#"
+            3001 messageId=wallet-3.17.0 eventType=interactGift ledger=main shard=wallet-3 seq=17
+              {"eventId":"0190a5b0-1c4e-7d3a-8f00-0123456789ab","opUserId":3001,"eventType":"interactGift","anonymous":true,"messageBody":{"messageId":"wallet-3.17.0","userId":3001,"opUserType":1,"bizId":1001,"bizType":1,"objId":"9","assetType":1,"incr":-20,"assetCn":80,"createdAt":"2026-02-01T00:00:00.999Z"}}
+            2001 messageId=wallet-3.17.1 eventType=interactGift ledger=main shard=wallet-3 seq=17
+              {"eventId":"0190a5b0-1c4e-7d3a-8f00-0123456789ab","opUserId":3001,"eventType":"interactGift","anonymous":true,"messageBody":{"messageId":"wallet-3.17.1","userId":2001,"opUserType":2,"bizId":1001,"bizType":1,"objId":"9","assetType":1,"incr":10,"assetCn":10,"createdAt":"2026-02-01T00:00:00.999Z"}}
+            "#]],
+        );
     }
 
     #[test]

@@ -248,8 +248,13 @@ impl Player {
     /// A key that was used, for something else: refused.
     async fn reuse_key(&mut self) {
         let Some(mut done) = self.any_done() else { return };
+        let body = &mut done.intent.body;
         let field = if done.intent.is_recharge { "amount" } else { "count" };
-        done.intent.body[field] = json!(done.intent.body[field].as_u64().unwrap() + 1);
+        if !done.intent.is_recharge && self.dice.below(2) == 0 {
+            body["anonymous"] = (body["anonymous"] != true).into();
+        } else {
+            body[field] = json!(body[field].as_u64().unwrap() + 1);
+        }
         let Tried::Answered(answer) = self.try_once(&done.intent).await else { return };
         assert_eq!((answer.status, answer.code()), (StatusCode::CONFLICT, "id_reused"), "{}", answer.body);
         self.book.reused += 1;
@@ -294,7 +299,11 @@ impl Player {
         let (gift, price) = *self.dice.pick(&[(1, 1), (9, 5), (10, 10)]);
         let count = 1 + self.dice.below(6);
         let total = price * count * to.len() as u64;
-        Intent { key: self.key(), is_recharge: false, body: json!({"gift_id": gift, "count": count, "to": to}), total }
+        let mut body = json!({"gift_id": gift, "count": count, "to": to});
+        if self.dice.below(4) == 0 {
+            body["anonymous"] = true.into();
+        }
+        Intent { key: self.key(), is_recharge: false, body, total }
     }
 
     fn recharge_intent(&mut self, amount: u64) -> Intent {

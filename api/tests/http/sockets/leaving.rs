@@ -29,7 +29,7 @@ async fn ended(news: &mut Receiver<Arc<RoomNews>>) -> (u64, ComboEnd) {
     loop {
         let news = news.recv().await.unwrap();
         let ended = news.chunk.items.iter().find_map(|item| match &item.what {
-            FeedWhat::ComboEnded(ended) => Some((ended.sender.get(), ended.cause)),
+            FeedWhat::ComboEnded(ended) => Some((ended.sender.user().get(), ended.cause)),
             FeedWhat::Gift(_) | FeedWhat::LiveStarted { .. } | FeedWhat::LiveEnded { .. } | FeedWhat::Plugin(_) => None,
         });
         if let Some(ended) = ended {

@@ -141,6 +141,7 @@ impl Intent {
                 gift.room_id == *room
                     && [&body["gift_id"], &body["count"]] == [&json!(gift.gift_id), &json!(gift.count)]
                     && [&body["to"], &body["combo_id"]] == [&to, &combo]
+                    && body["anonymous"].as_bool().unwrap_or(false) == gift.anonymous
             }
             (Intent::Recharge { user, body }, Receipt::Recharge(recharge)) => {
                 recharge.user_id == *user && body["amount"] == json!(recharge.amount)

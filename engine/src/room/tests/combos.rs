@@ -4,6 +4,7 @@ use super::world::*;
 use crate::room::command::{RoomCommand, RoomOutcome};
 use crate::room::event::{ComboEnd, ComboEnded, FeedWhat};
 use crate::room::gift::RoomGift;
+use crate::room::person::Person;
 use crate::room::rooms::RoomLimits;
 use crate::room::settings::Room;
 use crate::units::{RoomSeq, Seq, Time};
@@ -75,7 +76,7 @@ fn different_receivers_are_different_streaks_and_single_gifts_are_none() {
 #[test]
 fn the_end_of_a_live_ends_every_streak_once() {
     let mut world = World::new(RoomLimits::default());
-    world.give(vec![tap(&world, None), RoomGift { sender: BOB, ..tap(&world, None) }]);
+    world.give(vec![tap(&world, None), gift(BOB, ROSE, world.now)]);
     world.follow(&Room { is_closed: true, version: Seq(1), ..Room::new(ROOM, vec![HOST]) });
     assert!(ended(&world).is_empty(), "in steps, since there may be many");
     while time(&mut world).is_some() {}
@@ -102,9 +103,9 @@ fn no_streak_goes_on_into_the_next_live() {
 #[test]
 fn whoever_leaves_ends_their_own_streaks_only() {
     let mut world = World::new(RoomLimits::default());
-    world.give(vec![tap(&world, None), RoomGift { sender: BOB, ..tap(&world, None) }]);
+    world.give(vec![tap(&world, None), gift(BOB, ROSE, world.now)]);
     world.run(RoomCommand::Leave { room: ROOM, user: ANN });
     let all = ended(&world);
-    assert_eq!((all.len(), all[0].sender, all[0].cause), (1, ANN, ComboEnd::Left));
+    assert_eq!((all.len(), all[0].sender, all[0].cause), (1, Person::Named(ANN), ComboEnd::Left));
     assert_eq!(world.head().open_combos, 1);
 }

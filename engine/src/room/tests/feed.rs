@@ -2,7 +2,7 @@
 
 use super::world::*;
 use crate::machine::{Decision, Machine};
-use crate::room::board::Side;
+use crate::room::board::{Ranked, Side};
 use crate::room::command::{BoardPage, BoardQuery, RoomCommand, RoomOutcome};
 use crate::room::event::{EffectShown, FeedWhat, Period};
 use crate::room::gift::{GatheredGifts, RoomGift};
@@ -18,8 +18,10 @@ fn board(world: &mut World, period: Period, side: Side) -> BoardPage {
     page
 }
 
+/// Of those who are shown by name.
 fn places(page: &BoardPage) -> Vec<(u64, UserId, u64)> {
-    page.top.iter().map(|ranked| (ranked.rank, ranked.user, ranked.score.value)).collect()
+    let named = |ranked: &Ranked| ranked.person.shown().map(|user| (ranked.rank, user, ranked.score.value));
+    page.top.iter().filter_map(named).collect()
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn busy() -> World {
         let sender = |number: u64| UserId(1 + (round + number) % 7);
         world.give((0..4).map(|number| gift(sender(number), if number == 3 { CASTLE } else { ROSE }, now)).collect());
         let late = RoomGift { combo: Some(round / 3), ..gift(ANN, ROSE, Time(now.get().saturating_sub(3_000))) };
-        world.give(vec![late]);
+        world.give(vec![late, anonymous_gift(sender(0), ROSE, now), anonymous_gift(sender(3), CASTLE, now)]);
         world.wait(if round % 20 == 19 { 86_400_000 } else { 2_100 });
         if round % 5 == 0 {
             world.run(crate::room::command::RoomCommand::Time { room: ROOM });

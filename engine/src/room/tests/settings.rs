@@ -4,6 +4,7 @@ use super::world::*;
 use crate::room::command::{RoomCommand, RoomOutcome};
 use crate::room::event::FeedWhat;
 use crate::room::gift::RoomGift;
+use crate::room::person::Person;
 use crate::room::plugin::PluginNews;
 use crate::room::rooms::RoomLimits;
 use crate::room::settings::{PluginSettings, Room, RoomRefusal};
@@ -45,7 +46,7 @@ fn a_goal_fills_with_what_is_given_and_says_so_once() {
     world.give(vec![gift(ANN, CASTLE, world.now)]);
     assert_eq!(news(&world), []);
     world.give(vec![gift(BOB, CASTLE, world.now), gift(ANN, CASTLE, world.now)]);
-    assert_eq!(news(&world), [PluginNews::GoalReached { asset: COIN, target: coins(600), by: BOB }]);
+    assert_eq!(news(&world), [PluginNews::GoalReached { asset: COIN, target: coins(600), by: Person::Named(BOB) }]);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::resolve::ControlView;
 use crate::room::command::{RoomCommand, RoomOutcome};
 use crate::room::event::{FeedItem, FeedWhat, GiftShown, RoomEvent, RoomHead};
 use crate::room::gift::RoomGift;
+use crate::room::person::Person;
 use crate::room::rooms::{RoomLimits, RoomNeed, Rooms};
 use crate::room::rows::RoomRows;
 use crate::room::settings::Room;
@@ -76,12 +77,12 @@ pub fn catalog() -> Catalog {
     Catalog::checked(draft, CatalogVersion(1)).unwrap()
 }
 
-/// One gift of one piece, at its price.
+/// One gift of one piece, at its price and by name.
 pub fn gift(sender: UserId, gift: GiftId, at: Time) -> RoomGift {
     RoomGift {
         room: ROOM,
         at,
-        sender,
+        sender: Person::Named(sender),
         gift,
         receivers: [HOST].into_iter().collect(),
         unit_price: catalog().gift(gift).unwrap().price,
@@ -90,6 +91,11 @@ pub fn gift(sender: UserId, gift: GiftId, at: Time) -> RoomGift {
         count: 1,
         events: 1,
     }
+}
+
+/// As [`gift`], without telling whose.
+pub fn anonymous_gift(sender: UserId, kind: GiftId, at: Time) -> RoomGift {
+    RoomGift { sender: Person::Anonymous(sender), ..gift(sender, kind, at) }
 }
 
 impl World {

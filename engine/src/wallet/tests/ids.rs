@@ -77,6 +77,30 @@ fn another_body_under_a_used_id_is_refused_whatever_differs() {
 }
 
 #[test]
+fn a_gift_by_name_and_an_anonymous_one_are_different_gifts_also_out_of_the_store() {
+    check_with(
+        short_memory(),
+        "recharge t1 ann 100; gift g1 ann x1 @1 > gus as=nobody; gift g1 ann x1 @1 > gus as=nobody
+         gift g1 ann x1 @1 > gus; gift g2 ann x1 @1 > gus; gift g2 ann x1 @1 > gus as=nobody
+         gift g3+60000 ann x1 @1 > gus; flush 0; clock 11; tick 0; say out of the store
+         gift g1 ann x1 @1 > gus; gift g1 ann x1 @1 > gus as=nobody; gift g2 ann x1 @1 > gus as=nobody",
+        expect![[r#"
+            t1 ok: event 1, total 100, balance 100
+            g1 ok: event 2, total 1, balance 99
+            g1 again: event 2, total 1, balance 99
+            g1 refused: this id was used before for something else
+            g2 ok: event 3, total 1, balance 98
+            g2 refused: this id was used before for something else
+            g3+60000 ok: event 4, total 1, balance 97
+            -- out of the store
+            g1 refused: this id was used before for something else
+            g1 again: event 2, total 1, balance 99
+            g2 refused: this id was used before for something else
+        "#]],
+    );
+}
+
+#[test]
 fn another_body_of_a_transfer_is_refused_whatever_differs() {
     check(
         "recharge t1 ann 100; move m1 ann coin:5 > gus:coin:5 ref=a; move m1 ann coin:5 > gus:coin:5 ref=a

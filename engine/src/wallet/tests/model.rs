@@ -214,6 +214,7 @@ impl Run {
                     count: GiftCount::new(*count).unwrap(),
                     receivers: receivers.iter().copied().map(UserId).collect(),
                     combo: None,
+                    anonymous: false,
                 };
                 let each = Amount::new(price * count).unwrap();
                 let credit = |place| CreditTerm { payee: Payee::Receiver(place), amount: each, spread: 0 };

@@ -250,6 +250,7 @@ impl Teller {
             count: GiftCount::new(number(words[3].strip_prefix('x').unwrap())).unwrap(),
             receivers: names.map(|name| self.user(name)).collect(),
             combo: option(words, "combo").map(number),
+            anonymous: option(words, "as") == Some("nobody"),
         }
     }
 

@@ -140,13 +140,15 @@ mod tests {
             amount: Amount::new(50).unwrap(),
         };
         let gift = ReceivedKind::Gift { room: RoomId(1001), gift: GiftId(7), count: 5 };
-        let list = vec![entry(gift), entry(ReceivedKind::Transfer)];
+        let nameless = ReceivedKind::AnonymousGift { room: RoomId(1001), gift: GiftId(7), count: 5 };
+        let list = vec![entry(gift), entry(ReceivedKind::Transfer), entry(nameless)];
         let packed = entries(&list);
         assert_eq!(
             hex(&packed),
-            "0102010207fd0068e5cf8b010000018bcfe568007909890909090909090900fbe9030705fbb90b0132\
+            "0103010207fd0068e5cf8b010000018bcfe568007909890909090909090900fbe9030705fbb90b0132\
              010207fd0068e5cf8b010000018bcfe5680079098909090909090909\
-             01fbb90b0132"
+             01fbb90b0132\
+             010207fd0068e5cf8b010000018bcfe568007909890909090909090902fbe9030705fbb90b0132"
         );
         assert_eq!(read_entries(&packed), Ok(list));
     }
