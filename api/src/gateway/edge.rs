@@ -11,9 +11,10 @@ use largesse_engine::catalog::Catalog;
 use largesse_engine::room::command::RoomNews;
 use largesse_engine::room::event::RoomHead;
 use largesse_engine::service::rooms::FeedPage;
-use largesse_engine::units::{RoomId, RoomSeq, Time, UserId};
+use largesse_engine::units::{RoomId, RoomSeq, Time};
 use tokio::sync::broadcast;
 
+use crate::auth::tokens::Shown;
 use crate::edge::Arrival;
 use crate::gateway::{Gateway, send, unavailable, unreadable};
 use crate::internal;
@@ -32,8 +33,8 @@ impl Edge for Gateway {
         Gateway::now(self)
     }
 
-    fn viewer(&self, token: &str) -> Result<(UserId, Time), Problem> {
-        self.auth.tokens().user_until(token, Gateway::now(self))
+    fn viewer(&self, token: &str) -> Result<Shown, Problem> {
+        self.auth.tokens().read(token, Gateway::now(self))
     }
 
     fn trace(&self) -> Trace {
