@@ -1,17 +1,19 @@
 // Who gave the most: in this live, today, this week.
 
-import { byId, element, number } from './view.js';
+import { byId, element, number, soon } from './view.js';
 
 /** Boards are looked at this often at most, in milliseconds. */
 const EVERY = 1_000;
 
 export class Boards {
   #period = 'live';
-  #timer;
 
-  constructor(room, token) {
+  constructor(room, token, { places = 10, onShown = () => undefined } = {}) {
     this.room = room;
     this.token = token;
+    this.places = places;
+    this.onShown = onShown;
+    this.refreshSoon = soon(EVERY, () => this.refresh());
     for (const tab of document.querySelectorAll('.tabs button')) {
       tab.onclick = () => {
         this.#period = tab.dataset.period;
@@ -24,22 +26,17 @@ export class Boards {
     void this.refresh();
   }
 
-  refreshSoon() {
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
-      void this.refresh();
-    }, EVERY);
-  }
-
   async refresh() {
     const period = this.#period;
-    const path = `/v1/rooms/${this.room}/boards/${period}?asset=coin&limit=10`;
+    const path = `/v1/rooms/${this.room}/boards/${period}?asset=coin&limit=${this.places}`;
     const answer = await fetch(path, { headers: { Authorization: `Bearer ${this.token}` } }).catch(() => undefined);
     if (!answer?.ok || period !== this.#period) return;
     const { entries, own } = await answer.json();
     const line = ({ rank, user_id, value }) =>
       element('li', {}, element('span', {}, `${rank}.`), element('span', {}, user_id), element('span', {}, number(value)));
     byId('board').replaceChildren(...entries.map(line));
-    byId('own-rank').textContent = own ? `You are number ${number(own.rank)} with ${number(own.value)}.` : '';
+    this.onShown(entries.length);
+    const place = byId('own-rank');
+    if (place !== null) place.textContent = own ? `You are number ${number(own.rank)} with ${number(own.value)}.` : '';
   }
 }
