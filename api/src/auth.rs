@@ -15,7 +15,7 @@ use largesse_engine::units::UserId;
 
 use crate::auth::scopes::Scopes;
 use crate::auth::services::{Held, ServiceKey, SigningSecret, sha256};
-use crate::auth::tokens::Tokens;
+use crate::auth::tokens::{Shown, Tokens};
 use crate::error::ErrorCode;
 use crate::problem::Problem;
 
@@ -124,8 +124,16 @@ pub enum AuthError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
     Viewer(UserId),
+    /// A viewer whose token is read-only: he follows rooms, and neither sends gifts nor reads accounts.
+    Reader(UserId),
     Service(Arc<ServiceKey>),
     Admin(Arc<str>),
+}
+
+impl Caller {
+    pub fn of(token: Shown) -> Caller {
+        if token.is_read_only { Caller::Reader(token.user) } else { Caller::Viewer(token.user) }
+    }
 }
 
 /// On which port a proof was shown: an administrator's counts on one only.
@@ -188,7 +196,7 @@ impl Auth {
                 return found.ok_or_else(|| unauthenticated("this key is not known here; it may have been revoked"));
             }
         }
-        self.tokens.user(token, self.clock.now()).map(Caller::Viewer)
+        self.tokens.read(token, self.clock.now()).map(Caller::of)
     }
 
     /// The service of this name, where its requests can be signed.

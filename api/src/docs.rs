@@ -36,6 +36,11 @@ struct Client;
 #[folder = "../web/room"]
 struct RoomPage;
 
+/// The same over somebody else's picture, for streaming software.
+#[derive(RustEmbed)]
+#[folder = "../web/overlay"]
+struct Overlay;
+
 /// Scripts and styles of this server only. The interactive page sets styles on its elements, and has pictures inline.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
@@ -80,6 +85,15 @@ pub async fn room(headers: HeaderMap) -> Result<Response, Problem> {
 
 pub async fn room_file(AssetPath(path): AssetPath, headers: HeaderMap) -> Result<Response, Problem> {
     embedded(RoomPage::get(&path), &path, &headers)
+}
+
+/// A room as an overlay; which one it is, and the token, stand behind `#`.
+pub async fn overlay(headers: HeaderMap) -> Result<Response, Problem> {
+    embedded(Overlay::get("index.html"), "index.html", &headers)
+}
+
+pub async fn overlay_file(AssetPath(path): AssetPath, headers: HeaderMap) -> Result<Response, Problem> {
+    embedded(Overlay::get(&path), &path, &headers)
 }
 
 fn find(path: &str, headers: &HeaderMap) -> Result<Response, Problem> {

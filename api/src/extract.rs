@@ -60,7 +60,7 @@ impl FromRequestParts<ApiState> for Public {
     }
 }
 
-/// A viewer about himself.
+/// A viewer about himself, with a token for more than rooms.
 pub struct Viewer(pub UserId);
 
 impl FromRequestParts<ApiState> for Viewer {
@@ -69,6 +69,7 @@ impl FromRequestParts<ApiState> for Viewer {
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
         match admission::caller(parts, state, Door::Public)? {
             Caller::Viewer(user) => Ok(Viewer(user)),
+            Caller::Reader(_) => Err(Problem::read_only()),
             Caller::Service(_) | Caller::Admin(_) => {
                 Err(Problem::forbidden("`me` is the user of a viewer's token; a service names the user in the path"))
             }
@@ -92,7 +93,9 @@ impl FromRequestParts<ApiState> for Service {
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
         match admission::caller(parts, state, Door::Public)? {
             Caller::Service(key) => Ok(Service(key)),
-            Caller::Viewer(_) | Caller::Admin(_) => Err(Problem::forbidden("this call needs a service's key")),
+            Caller::Viewer(_) | Caller::Reader(_) | Caller::Admin(_) => {
+                Err(Problem::forbidden("this call needs a service's key"))
+            }
         }
     }
 }
@@ -106,7 +109,9 @@ impl FromRequestParts<ApiState> for Admin {
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
         match admission::caller(parts, state, Door::Admin)? {
             Caller::Admin(name) => Ok(Admin(name)),
-            Caller::Viewer(_) | Caller::Service(_) => Err(Problem::forbidden("this call needs an administrator's key")),
+            Caller::Viewer(_) | Caller::Reader(_) | Caller::Service(_) => {
+                Err(Problem::forbidden("this call needs an administrator's key"))
+            }
         }
     }
 }
@@ -123,6 +128,7 @@ impl FromRequestParts<ApiState> for VisibleUser {
         match caller {
             Caller::Service(_) => Ok(VisibleUser(user, caller)),
             Caller::Viewer(own) if own == user => Ok(VisibleUser(user, caller)),
+            Caller::Reader(_) => Err(Problem::read_only()),
             Caller::Viewer(_) | Caller::Admin(_) => Err(Problem::forbidden("a viewer can only read his own account")),
         }
     }

@@ -162,6 +162,7 @@ pub(crate) fn sender_of(caller: &Caller, named: Option<UserId>, field: &str) -> 
         (Caller::Viewer(own), None) => Ok(*own),
         (Caller::Viewer(own), Some(named)) if *own == named => Ok(named),
         (Caller::Viewer(_), Some(_)) => Err(Problem::forbidden("a viewer can only send in his own name")),
+        (Caller::Reader(_), _) => Err(Problem::read_only()),
         (Caller::Service(_), Some(named)) => Ok(named),
         (Caller::Service(_), None) => {
             Err(Problem::bad_request(format!("a service says in `{field}` whose gift it is")))
@@ -173,7 +174,7 @@ pub(crate) fn sender_of(caller: &Caller, named: Option<UserId>, field: &str) -> 
 /// Where an outcome that is not known can be asked for.
 pub fn poll(caller: &Caller, user: UserId, id: EventId, final_after: Time) -> String {
     match caller {
-        Caller::Viewer(_) => format!("/v1/gifts/{id}?final_after={final_after}"),
+        Caller::Viewer(_) | Caller::Reader(_) => format!("/v1/gifts/{id}?final_after={final_after}"),
         Caller::Service(_) | Caller::Admin(_) => format!("/v1/gifts/{id}?sender={user}&final_after={final_after}"),
     }
 }
@@ -217,6 +218,7 @@ pub async fn find(
     let user = match (&caller, named) {
         (Caller::Viewer(own), None) => *own,
         (Caller::Viewer(own), Some(named)) if *own == named => named,
+        (Caller::Reader(_), _) => return Err(Problem::read_only()),
         (Caller::Service(_), Some(named)) => named,
         (Caller::Service(_), None) => {
             return Err(Problem::bad_request("a service says in `?sender=` whose event it is"));

@@ -181,7 +181,7 @@ pub async fn of_user(
 ) -> Result<Response, Problem> {
     let reader = match caller {
         Caller::Service(_) => Reader::Service,
-        Caller::Viewer(_) | Caller::Admin(_) => Reader::User,
+        Caller::Viewer(_) | Caller::Reader(_) | Caller::Admin(_) => Reader::User,
     };
     history(&state, user, reader, params).await
 }

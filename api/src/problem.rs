@@ -61,6 +61,13 @@ impl Problem {
         Problem::new(ErrorCode::Forbidden, detail)
     }
 
+    /// A viewer's token that allows to look at rooms, where more is needed.
+    pub fn read_only() -> Problem {
+        Problem::forbidden(
+            "this token is read-only, as its `scope` lacks `write`: it neither sends gifts nor reads accounts",
+        )
+    }
+
     pub fn code(&self) -> ErrorCode {
         self.0.code
     }

@@ -119,9 +119,9 @@ impl<C: Clock + Clone> Rates<C> {
     /// Judges who makes a request, once that is known.
     pub fn admit_caller(&self, caller: &Caller, note: Option<&StandingNote>) -> Result<(), Problem> {
         let told = match (caller, &self.user, &self.key) {
-            (Caller::Viewer(user), Some(table), _) => table.admit(user),
+            (Caller::Viewer(user) | Caller::Reader(user), Some(table), _) => table.admit(user),
             (Caller::Service(service), _, Some(table)) => table.admit(&service.name),
-            (Caller::Viewer(_) | Caller::Service(_) | Caller::Admin(_), _, _) => return Ok(()),
+            (Caller::Viewer(_) | Caller::Reader(_) | Caller::Service(_) | Caller::Admin(_), _, _) => return Ok(()),
         };
         if let Some(note) = note {
             note.write(told.unwrap_or_else(|refused| refused.0));

@@ -47,7 +47,7 @@ pub fn check(
     headers: &HeaderMap,
     now: impl FnOnce() -> Time,
 ) -> Result<(), Problem> {
-    let (Some(options), Caller::Viewer(user)) = (options, caller) else { return Ok(()) };
+    let (Some(options), Caller::Viewer(user) | Caller::Reader(user)) = (options, caller) else { return Ok(()) };
     let mut passes = headers.get_all(HEADER).iter();
     let pass = passes.next().map(|pass| pass.to_str().unwrap_or_default());
     let pass = if passes.next().is_some() { Some("") } else { pass };

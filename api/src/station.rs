@@ -205,7 +205,9 @@ fn too_many(what: &str, count: usize) -> Result<(), Problem> {
 fn for_services(caller: &Caller) -> Result<extract::Service, Problem> {
     match caller {
         Caller::Service(key) => Ok(extract::Service(Arc::clone(key))),
-        Caller::Viewer(_) | Caller::Admin(_) => Err(Problem::forbidden("this call needs a service's key")),
+        Caller::Viewer(_) | Caller::Reader(_) | Caller::Admin(_) => {
+            Err(Problem::forbidden("this call needs a service's key"))
+        }
     }
 }
 

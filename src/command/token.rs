@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use jsonwebtoken::{EncodingKey, Header};
+use largesse_api::auth::tokens::{READ, Shown, WRITE};
 use largesse_api::auth::{Auth, jwks};
 use largesse_config::{Algorithm, AuthConfig, Sources, ViewerConfig};
 use largesse_engine::clock::{Clock, SystemClock};
@@ -23,6 +24,7 @@ const EXAMPLES: &str = "\
 Examples:
   largesse token gen --user 3001
   largesse token gen --user 42 --ttl 15m --config largesse.toml
+  largesse token gen --user 3001 --scope read --ttl 12h        for the overlay: it can only look at rooms
   largesse token verify \"$TOKEN\" --config largesse.toml
   curl -H \"Authorization: Bearer $(largesse token gen --user 3001)\" http://127.0.0.1:8080/v1/me/balances";
 
@@ -57,6 +59,10 @@ pub struct Gen {
     #[arg(long, default_value = "1h", value_name = "SPAN", value_parser = humantime::parse_duration)]
     ttl: Duration,
 
+    /// What it allows: `read` to follow rooms, `write` for all a viewer may [default: no scope, for all].
+    #[arg(long, value_name = "SCOPE", value_parser = [READ, WRITE])]
+    scope: Vec<String>,
+
     #[command(flatten)]
     signer: Signer,
 }
@@ -81,6 +87,8 @@ struct Claims<'a> {
     iss: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     aud: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'a str>,
 }
 
 /// A token with the second at which it ends.
@@ -102,9 +110,13 @@ impl Token {
 impl Gen {
     fn run(&self, format: Format) -> Result<(), Failure> {
         let viewer = self.signer.auth()?.viewer;
-        let signed = sign(&viewer, self.user, self.ttl)?;
+        let scope = Some(self.scope.join(" ")).filter(|words| !words.is_empty());
+        let signed = sign_for(&viewer, self.user, self.ttl, scope.as_deref())?;
         let expires = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(signed.expires)).to_string();
-        let json = json!({"user": self.user.to_string(), "token": signed.token, "expires_at": expires});
+        let mut json = json!({"user": self.user.to_string(), "token": signed.token, "expires_at": expires});
+        if let Some(words) = scope {
+            json["scope"] = words.into();
+        }
         output::print(format, &json, || signed.token)
     }
 }
@@ -119,9 +131,15 @@ impl Verify {
             let keys = jwks::parse(&document).map_err(|error| told(&error))?;
             auth.tokens().replace_published(keys).map_err(|error| told(&error))?;
         }
-        let user = auth.tokens().user(&self.token, SystemClock.now());
-        let user = user.map_err(|problem| Failure::new(problem.detail()).exit(Exit::Problems))?;
-        output::print(format, &json!({"user": user.to_string(), "valid": true}), || format!("valid, of user {user}"))
+        let shown = auth.tokens().read(&self.token, SystemClock.now());
+        let Shown { user, is_read_only, .. } =
+            shown.map_err(|problem| Failure::new(problem.detail()).exit(Exit::Problems))?;
+        let json = json!({"user": user.to_string(), "valid": true, "read_only": is_read_only});
+        output::print(format, &json, || {
+            let limit =
+                if is_read_only { ", read-only: it looks at rooms, and neither sends nor reads accounts" } else { "" };
+            format!("valid, of user {user}{limit}")
+        })
     }
 }
 
@@ -144,8 +162,13 @@ impl Signer {
     }
 }
 
-/// Signs a token that a server with this configuration accepts.
+/// Signs a token that a server with this configuration accepts, for all a viewer may.
 pub fn sign(viewer: &ViewerConfig, user: u64, ttl: Duration) -> Result<Signed, Failure> {
+    sign_for(viewer, user, ttl, None)
+}
+
+/// The same, with a `scope`.
+fn sign_for(viewer: &ViewerConfig, user: u64, ttl: Duration, scope: Option<&str>) -> Result<Signed, Failure> {
     if viewer.algorithm != Algorithm::Hs256 {
         return Err(Failure::usage(
             "only HS256 tokens can be signed here: this server holds no more than a public key",
@@ -161,7 +184,7 @@ pub fn sign(viewer: &ViewerConfig, user: u64, ttl: Duration) -> Result<Signed, F
         return Err(Failure::usage("a token must live for a second at least").help("give --ttl 1h, say"));
     }
     let (iss, aud) = (viewer.issuer.as_deref(), viewer.audience.as_deref());
-    let claims = Claims { sub: user.to_string(), iat, exp, iss, aud };
+    let claims = Claims { sub: user.to_string(), iat, exp, iss, aud, scope };
     let token =
         jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(secret.expose().as_bytes()))
             .map_err(|error| Failure::new(format_args!("cannot sign: {error}")))?;

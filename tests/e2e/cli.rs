@@ -57,6 +57,13 @@ async fn a_key_that_was_made_survives_a_restart_and_its_revocation_does_too() {
     let token = token["token"].as_str().unwrap();
     assert_eq!(json(data, &format!("token verify {token}"))["user"], "3001");
     assert_eq!(run(data, &format!("token verify {token}x")).status.code(), Some(4));
+    for (scope, is_read_only) in
+        [("", false), ("--scope write", false), ("--scope read --scope write", false), ("--scope read", true)]
+    {
+        let made = json(data, &format!("token gen --user 3001 {scope}"));
+        let told = json(data, &format!("token verify {}", made["token"].as_str().unwrap()));
+        assert_eq!(told["read_only"], is_read_only, "{scope}: {made}");
+    }
     server.stop();
 }
 

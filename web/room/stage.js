@@ -13,8 +13,9 @@ const ENDED_MS = 1_500;
 export class Stage {
   #streaks = new Map();
 
-  constructor(catalog) {
+  constructor(catalog, lines = LINES) {
     this.catalog = catalog;
+    this.lines = lines;
   }
 
   given(items, rest) {
@@ -46,7 +47,7 @@ export class Stage {
     if (isBig) line.dataset.big = '';
     const list = byId('feed');
     list.prepend(line);
-    while (list.childElementCount > LINES) list.lastElementChild.remove();
+    while (list.childElementCount > this.lines) list.lastElementChild.remove();
   }
 
   #streak(item, name, icon) {

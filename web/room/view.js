@@ -8,6 +8,17 @@ export function element(name, properties, ...children) {
   return made;
 }
 
+/** Something that is done when it was asked for, once within so many milliseconds; what fails is done the next time. */
+export function soon(every, act) {
+  let timer;
+  return () => {
+    timer ??= setTimeout(() => {
+      timer = undefined;
+      Promise.resolve(act()).catch(() => undefined);
+    }, every);
+  };
+}
+
 const format = new Intl.NumberFormat();
 export const number = (value) => format.format(value);
 

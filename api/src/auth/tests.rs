@@ -129,6 +129,36 @@ fn subjects_are_user_ids() {
 }
 
 #[test]
+fn a_scope_without_the_word_for_it_is_read_only() {
+    let (auth, _) = auth(&options());
+    let with = |scope: Value| hs256(None, SECRET, &json!({ "sub": "3001", "exp": NOW + 60, "scope": scope }));
+    for scope in
+        [json!("write"), json!("read write"), json!("openid write email"), json!(["read", "write"]), json!(null)]
+    {
+        assert_eq!(ask(&auth, &with(scope.clone())), VIEWER, "{scope}");
+    }
+    let reader = Ok(Caller::Reader(UserId(3001)));
+    for scope in [
+        json!("read"),
+        json!("openid email"),
+        json!("Write"),
+        json!("write:none"),
+        json!("rewrite"),
+        json!(""),
+        json!(["read"]),
+        json!([]),
+        json!([["write"]]),
+        json!({ "write": true }),
+        json!(true),
+        json!(7),
+    ] {
+        let token = with(scope.clone());
+        assert_eq!(ask(&auth, &token), reader, "{scope}");
+        assert_eq!(ask(&auth, &token), reader, "also from the cache: {scope}");
+    }
+}
+
+#[test]
 fn a_token_ends_with_its_time_even_when_it_is_remembered() {
     let (auth, clock) = auth(&options());
     let good = hs256(None, SECRET, &claims());

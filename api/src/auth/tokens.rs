@@ -14,6 +14,7 @@ use largesse_engine::units::{Time, UserId};
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::auth::{
@@ -21,6 +22,11 @@ use crate::auth::{
 };
 use crate::problem::Problem;
 use crate::wire::Id;
+
+/// The word of a token's `scope` that allows to follow rooms; so does any other token.
+pub const READ: &str = "read";
+/// The word that allows all a viewer may, as does a token without a `scope`.
+pub const WRITE: &str = "write";
 
 /// What a remembered token is taken to weigh; the limit in bytes is the limit in tokens times this.
 const TOKEN_BYTES_USUAL: u64 = 512;
@@ -57,6 +63,15 @@ struct Verifier {
     validation: Validation,
 }
 
+/// What a token that counts says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    pub user: UserId,
+    pub until: Time,
+    /// It follows rooms, and neither sends gifts nor reads accounts.
+    pub is_read_only: bool,
+}
+
 /// A token that passed. The leeway is in both times.
 #[derive(Clone, Copy)]
 struct Verified {
@@ -64,6 +79,7 @@ struct Verified {
     user: UserId,
     from: u64,
     until: u64,
+    is_read_only: bool,
 }
 
 #[derive(Deserialize)]
@@ -72,6 +88,7 @@ struct Claims {
     exp: f64,
     #[serde(default)]
     nbf: f64,
+    scope: Option<Value>,
 }
 
 #[derive(Clone)]
@@ -127,26 +144,21 @@ impl Tokens {
         self.wanted.notified().await;
     }
 
-    /// Whose token this is.
-    pub fn user(&self, token: &str, now: Time) -> Result<UserId, Problem> {
-        self.user_until(token, now).map(|(user, _)| user)
-    }
-
-    /// Whose token this is, and until when.
-    pub fn user_until(&self, token: &str, now: Time) -> Result<(UserId, Time), Problem> {
+    /// Whose token this is, until when, and for what.
+    pub fn read(&self, token: &str, now: Time) -> Result<Shown, Problem> {
         let seconds = now.get() / 1_000;
         let generation = self.generation.load(Ordering::Acquire);
         if let Some(known) = self.verified.get(token).filter(|known| known.generation == generation) {
             if known.from <= seconds && seconds < known.until {
-                return Ok(known.owner());
+                return Ok(known.shown());
             }
             self.verified.remove(token);
             return known.judge(seconds);
         }
         let verified = self.verifiers.load().verify(token, || self.wanted.notify_one())?;
-        let owner = verified.judge(seconds)?;
+        let shown = verified.judge(seconds)?;
         self.verified.insert(token.into(), verified);
-        Ok(owner)
+        Ok(shown)
     }
 
     /// Tokens that are remembered right now.
@@ -156,18 +168,19 @@ impl Tokens {
 }
 
 impl Verified {
-    fn owner(&self) -> (UserId, Time) {
-        (self.user, Time(self.until.saturating_mul(1_000)))
+    fn shown(&self) -> Shown {
+        let until = Time(self.until.saturating_mul(1_000));
+        Shown { user: self.user, until, is_read_only: self.is_read_only }
     }
 
-    fn judge(&self, seconds: u64) -> Result<(UserId, Time), Problem> {
+    fn judge(&self, seconds: u64) -> Result<Shown, Problem> {
         if seconds >= self.until {
             return Err(unauthenticated("the token has expired; get a new one"));
         }
         if seconds < self.from {
             return Err(unauthenticated("the token is not valid yet"));
         }
-        Ok(self.owner())
+        Ok(self.shown())
     }
 }
 
@@ -212,7 +225,19 @@ impl Verifiers {
             user,
             from: whole_seconds(claims.nbf).saturating_sub(self.leeway),
             until: whole_seconds(claims.exp).saturating_add(self.leeway),
+            is_read_only: claims.scope.as_ref().is_some_and(|scope| !allows_writing(scope)),
         })
+    }
+}
+
+/// Whether a `scope` has the word for it: words with spaces between them, as RFC 8693 has it, or a list of words, as some
+/// issuers write. Whatever else stands there allows nothing.
+fn allows_writing(scope: &Value) -> bool {
+    let has = |text: &str| text.split(' ').any(|word| word == WRITE);
+    match scope {
+        Value::String(words) => has(words),
+        Value::Array(words) => words.iter().filter_map(Value::as_str).any(has),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
     }
 }
 

@@ -15,6 +15,7 @@ use largesse_engine::service::rooms::FeedPage;
 use largesse_engine::units::{RoomId, RoomSeq, Time, UserId};
 use tokio::sync::broadcast;
 
+use crate::auth::tokens::Shown;
 use crate::edge::Arrival;
 use crate::gateway::{Gateway, send, unavailable, unreadable};
 use crate::internal;
@@ -33,8 +34,8 @@ impl Edge for Gateway {
         Gateway::now(self)
     }
 
-    fn viewer(&self, token: &str) -> Result<(UserId, Time), Problem> {
-        self.auth.tokens().user_until(token, Gateway::now(self))
+    fn viewer(&self, token: &str) -> Result<Shown, Problem> {
+        self.auth.tokens().read(token, Gateway::now(self))
     }
 
     fn trace(&self) -> Trace {

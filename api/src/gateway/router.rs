@@ -32,6 +32,8 @@ pub fn public_router(state: GatewayState) -> Router {
         .add("/client/{file}", get(docs::client))
         .add("/room", get(docs::room))
         .add("/room/{file}", get(docs::room_file))
+        .add("/overlay", get(docs::overlay))
+        .add("/overlay/{file}", get(docs::overlay_file))
         .add("/assets/{*path}", get(assets::asset))
         .add("/healthz", get(ops::healthz))
         .add("/health", get(ops::healthz));

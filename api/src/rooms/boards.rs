@@ -165,8 +165,10 @@ fn whose(caller: &Caller, named: Option<&str>) -> Result<Option<UserId>, Problem
     let named = named.map(|text| parse(text).ok_or_else(wrong)).transpose()?;
     match caller {
         Caller::Service(_) => Ok(named),
-        Caller::Viewer(own) if named.is_none_or(|named| named == *own) => Ok(Some(*own)),
-        Caller::Viewer(_) | Caller::Admin(_) => Err(Problem::forbidden("a viewer can only ask for his own place")),
+        Caller::Viewer(own) | Caller::Reader(own) if named.is_none_or(|named| named == *own) => Ok(Some(*own)),
+        Caller::Viewer(_) | Caller::Reader(_) | Caller::Admin(_) => {
+            Err(Problem::forbidden("a viewer can only ask for his own place"))
+        }
     }
 }
 

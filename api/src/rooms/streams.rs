@@ -67,7 +67,7 @@ impl Streams {
 
     pub fn enter(&self, caller: &Caller) -> Result<StreamPlace, Problem> {
         let whose = match caller {
-            Caller::Viewer(user) => Whose::Viewer(*user),
+            Caller::Viewer(user) | Caller::Reader(user) => Whose::Viewer(*user),
             Caller::Service(service) => Whose::Key(Arc::clone(&service.name)),
             Caller::Admin(name) => Whose::Key(Arc::clone(name)),
         };

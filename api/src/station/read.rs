@@ -65,6 +65,7 @@ fn visible(caller: &Caller, id: Id) -> Result<UserId, Problem> {
     match caller {
         Caller::Service(_) => Ok(user),
         Caller::Viewer(own) if *own == user => Ok(user),
+        Caller::Reader(_) => Err(Problem::read_only()),
         Caller::Viewer(_) | Caller::Admin(_) => Err(Problem::forbidden("a viewer can only read his own account")),
     }
 }

@@ -14,6 +14,7 @@ use largesse_engine::service::rooms::FeedPage;
 use largesse_engine::units::{RoomId, RoomSeq, Time, UserId};
 use tokio::sync::broadcast;
 
+use crate::auth::tokens::Shown;
 use crate::edge::Arrival;
 use crate::error::ErrorCode;
 use crate::problem::Problem;
@@ -34,8 +35,8 @@ pub trait Edge: Send + Sync + 'static {
 
     fn now(&self) -> Time;
 
-    /// Whose token this is, and until when.
-    fn viewer(&self, token: &str) -> Result<(UserId, Time), Problem>;
+    /// Whose token this is, until when, and for what.
+    fn viewer(&self, token: &str) -> Result<Shown, Problem>;
 
     fn trace(&self) -> Trace;
 
@@ -83,6 +84,8 @@ pub trait Edge: Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub struct Sender {
     pub user: UserId,
+    /// Of the token that was shown last.
+    pub is_read_only: bool,
     /// Where it is kept.
     pub token: Option<Arc<str>>,
 }
@@ -96,8 +99,8 @@ impl Edge for Shared {
         self.service.clock.now()
     }
 
-    fn viewer(&self, token: &str) -> Result<(UserId, Time), Problem> {
-        self.auth.tokens().user_until(token, self.now())
+    fn viewer(&self, token: &str) -> Result<Shown, Problem> {
+        self.auth.tokens().read(token, self.now())
     }
 
     fn trace(&self) -> Trace {
@@ -143,7 +146,7 @@ impl Edge for Shared {
     }
 
     fn send(self: Arc<Self>, from: Sender, arrival: Arrival, frame: SendFrame) -> BoxFuture<'static, Bytes> {
-        async move { send::send(&self, from.user, arrival, frame).await }.boxed()
+        async move { send::send(&self, &from, arrival, frame).await }.boxed()
     }
 
     fn leave(&self, gone: Vec<(RoomId, UserId)>) -> BoxFuture<'_, ()> {

@@ -16,16 +16,19 @@ use crate::room_pass;
 use crate::state::Shared;
 use crate::trace::Trace;
 use crate::until::Until;
+use crate::ws::edge::Sender;
 use crate::ws::frames::{SendFrame, ServerFrame, encode};
 
 /// Sends it, and encodes what became of it.
-pub async fn send(state: &Shared, user: UserId, arrival: Arrival, frame: SendFrame) -> Bytes {
+pub async fn send(state: &Shared, from: &Sender, arrival: Arrival, frame: SendFrame) -> Bytes {
     let id = frame.id.clone();
-    let sent = match said(state, user, &frame) {
+    let sent = match said(state, from, &frame) {
         Ok((said, until)) => {
             let price_seen = frame.price_seen.map(|price| price.amount("price_seen")).transpose();
             match price_seen {
-                Ok(price_seen) => gifts::deliver(state, arrival, &Caller::Viewer(user), said, price_seen, until).await,
+                Ok(price_seen) => {
+                    gifts::deliver(state, arrival, &Caller::Viewer(from.user), said, price_seen, until).await
+                }
                 Err(problem) => Err(problem),
             }
         }
@@ -49,9 +52,13 @@ pub fn refused<'a>(id: &'a str, problem: &Problem, trace: Trace) -> ServerFrame<
     ServerFrame::Result { id, status, receipt: None, problem: Some(problem.written(trace, Language::default())) }
 }
 
-fn said(state: &Shared, user: UserId, frame: &SendFrame) -> Result<(GiftSaid, Until), Problem> {
+fn said(state: &Shared, from: &Sender, frame: &SendFrame) -> Result<(GiftSaid, Until), Problem> {
+    let user = from.user;
     if let Some(rates) = &state.rates {
         rates.admit_caller(&Caller::Viewer(user), None)?;
+    }
+    if from.is_read_only {
+        return Err(Problem::read_only());
     }
     let room = RoomId(frame.room.0);
     let pass = frame.pass.as_deref();

@@ -13,6 +13,7 @@ use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::{Message, Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Error, error::CapacityError};
 
+use crate::auth::tokens::Shown;
 use crate::edge::Arrival;
 use crate::error::ErrorCode;
 use crate::language::Language;
@@ -174,7 +175,7 @@ impl Session {
 
     fn auth(&mut self, token: &str) -> Result<(), Over> {
         let before = self.who.as_ref().map(|who| who.sender.user);
-        let (user, until) = match self.edge.viewer(token) {
+        let Shown { user, until, is_read_only } = match self.edge.viewer(token) {
             Ok(told) => told,
             Err(problem) => {
                 self.complain(None, &problem)?;
@@ -186,7 +187,7 @@ impl Session {
             return self.complain(None, &Problem::forbidden("a socket is one user's; connect again for another"));
         }
         let token = self.edge.keeps_tokens().then(|| token.into());
-        self.who = Some(Who { sender: Sender { user, token }, until });
+        self.who = Some(Who { sender: Sender { user, is_read_only, token }, until });
         self.say(&ServerFrame::Hello {
             user_id: IdText::from(user),
             server_time: Rfc3339(self.edge.now()),

@@ -31,11 +31,16 @@ async fn every_asset_is_served_with_type_and_tag() {
 }
 
 #[tokio::test]
-async fn the_room_page_is_there_and_its_helpers_are_not() {
+async fn the_pages_of_a_room_are_there_and_its_helpers_are_not() {
     let world = World::start().await;
     let page = world.get("/room").send().await;
     assert_eq!((page.status.as_u16(), page.header("content-type")), (200, Some("text/html; charset=utf-8")));
     assert_eq!(world.get("/room/main.js").send().await.status, 200);
+    let page = world.get("/overlay").send().await;
+    assert_eq!((page.status.as_u16(), page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    for file in ["/overlay/main.js", "/overlay/overlay.css"] {
+        assert_eq!(world.get(file).send().await.status, 200, "{file}");
+    }
     world.get("/dev/viewers").header("host", "127.0.0.1").send().await.expect_problem("not_found");
     let coins = world.post("/dev/coins").header("host", "127.0.0.1").json(json!({ "user_id": 3001 }));
     coins.send().await.expect_problem("not_found");

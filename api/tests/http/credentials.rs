@@ -2,9 +2,10 @@
 
 use axum::Router;
 use http::Method;
+use http_body_util::BodyExt;
 use serde_json::json;
 
-use crate::world::{ADMIN, ANN, BOB, SERVICE, World, call, key, token, token_with};
+use crate::world::{ADMIN, ANN, BOB, SERVICE, World, call, key, read_only, token, token_with};
 
 /// Who may use a route.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -120,6 +121,17 @@ async fn no_route_answers_to_a_wrong_credential() {
         if matches!(allowed, For::ViewersAndServices | For::Everyone | For::Services) {
             ask(bearer(&idle), "forbidden", "a key without this scope").await;
         }
+        let open = call(router, method.clone(), path).bearer(&read_only(ANN)).json(body.clone()).open().await;
+        if is_room_to_look_at(&method, path) {
+            assert_eq!(open.0.status, 200, "{method} {path} with a read-only token");
+        } else {
+            let code = if allowed == For::Providers { "not_found" } else { "forbidden" };
+            let told = String::from_utf8(open.1.collect().await.unwrap().to_bytes().into()).unwrap();
+            assert!(told.contains(&format!(r#""code":"{code}""#)), "{method} {path} with a read-only token: {told}");
+            // Elsewhere no viewer's token would do.
+            let is_viewers = matches!(allowed, For::ViewersAndServices | For::Viewers);
+            assert_eq!(told.contains("read-only"), is_viewers, "{method} {path} with a read-only token: {told}");
+        }
         match allowed {
             For::ViewersAndServices => ask(bearer(&token(BOB)), "forbidden", "another viewer").await,
             // Nobody is left who may not.
@@ -135,6 +147,11 @@ async fn no_route_answers_to_a_wrong_credential() {
     }
     assert_eq!(world.coins(ANN).await, 990);
     world.stop().await;
+}
+
+/// What a read-only token is for.
+fn is_room_to_look_at(method: &Method, path: &str) -> bool {
+    *method == Method::GET && path.starts_with("/v1/rooms/")
 }
 
 /// What the description says that needs a proof.

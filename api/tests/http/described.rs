@@ -20,7 +20,7 @@ fn described(api: &Value) -> BTreeSet<(String, String)> {
 async fn every_route_is_described_and_every_description_is_a_route() {
     let world = World::start().await;
     // What is not for programs, and other names of what is described.
-    let pages = ["/docs", "/docs/{file}", "/client/{file}", "/room", "/room/{file}"];
+    let pages = ["/docs", "/docs/{file}", "/client/{file}", "/room", "/room/{file}", "/overlay", "/overlay/{file}"];
     let aliases = ["/health", "/readiness", "/openapi/{*method}"];
     // A socket is no call that this format can tell about, and the helpers are there in `largesse dev` alone.
     let others = ["/v1/ws", "/dev/viewers"];

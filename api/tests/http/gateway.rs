@@ -7,7 +7,8 @@ use axum::Router;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::Method;
-use largesse_api::gateway::{Frames, GatewayOptions, GatewayState, public_router};
+use largesse_api::gateway::{Frames, GatewayOptions, GatewayState, admin_router, public_router};
+use largesse_api::state::Phase;
 use largesse_engine::clock::SystemClock;
 use largesse_engine::room::command::RoomNews;
 use largesse_engine::units::RoomId;
@@ -16,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
 
-use crate::world::{ANN, Answer, call, key, metrics, token};
+use crate::world::{ANN, Answer, SERVICE, auth, call, key, metrics, token};
 
 /// What a process behind does with one request, after it has read all of it.
 #[derive(Clone, Copy)]
@@ -96,10 +97,27 @@ impl Frames for NoFrames {
 }
 
 fn gateway(behind: &[&str]) -> Router {
+    public_router(state(behind, "lgk_gateway"))
+}
+
+fn state(behind: &[&str], key: &str) -> GatewayState {
     let upstreams = behind.iter().map(|address| address.parse().unwrap()).collect();
-    let options = GatewayOptions { upstreams, key: "lgk_gateway".into(), ..GatewayOptions::default() };
+    let options = GatewayOptions { upstreams, key: key.into(), auth: auth(), ..GatewayOptions::default() };
     let frames = Arc::new(NoFrames(broadcast::Sender::new(1)));
-    public_router(GatewayState::new(options, frames, Arc::new(SystemClock), metrics()).unwrap())
+    GatewayState::new(options, frames, Arc::new(SystemClock), metrics()).unwrap()
+}
+
+/// One in front of a process that serves, to which nothing comes but what it asks for.
+pub async fn in_front_of(behind: &str) -> Router {
+    let state = state(&[behind], SERVICE);
+    let (public, admin) = (public_router(state.clone()), admin_router(state.clone()));
+    state.readiness.set(Phase::Ready);
+    tokio::spawn(async move { state.keep_catalog().await });
+    // Until it has the catalog.
+    while call(&admin, Method::GET, "/readyz").send().await.status != 200 {
+        tokio::task::yield_now().await;
+    }
+    public
 }
 
 /// An address where nobody is.

@@ -5,13 +5,15 @@ mod leaving;
 
 use std::time::Duration;
 
+use http::Method;
 use largesse_api::ApiOptions;
 use largesse_api::ws::WsOptions;
 use serde_json::{Value, json};
 use tungstenite::Error;
 
 use self::client::{Client, Doors, Sums};
-use crate::world::{ANN, BOB, SECRET, key, token_with};
+use crate::gateway;
+use crate::world::{ANN, BOB, SECRET, call, key, read_only, token, token_with};
 
 fn ws(set: impl FnOnce(&mut WsOptions)) -> ApiOptions {
     let mut options = ApiOptions::default();
@@ -229,6 +231,66 @@ async fn a_token_that_ends_ends_the_socket_unless_another_came() {
         second.say(&json!({ "type": "ping" }));
         second.expect("pong");
     });
+    doors.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_token_watches_and_sends_nothing_until_another_comes() {
+    let doors = Doors::plain().await;
+    doors.world.recharge(ANN, 1_000, "t1").await;
+    tokio::task::block_in_place(|| {
+        let mut ann = doors.connect();
+        let show = |ann: &mut Client, token: String| {
+            ann.say(&json!({ "type": "auth", "token": token }));
+            assert_eq!(ann.expect("hello")["user_id"], ANN.to_string());
+        };
+        let send = |ann: &mut Client| {
+            ann.say(&gift(&key(), 3));
+            let result = ann.expect("result");
+            let detail = result["problem"]["detail"].as_str().unwrap_or_default().to_owned();
+            (result["status"].as_u64().unwrap(), detail.contains("read-only"))
+        };
+        show(&mut ann, read_only(ANN));
+        ann.say(&json!({ "type": "join", "room": "1001" }));
+        ann.expect("joined");
+        assert_eq!(send(&mut ann), (403, true));
+        show(&mut ann, token(ANN));
+        assert_eq!(send(&mut ann), (200, false));
+        assert_eq!(ann.expect("tick")["items"][0]["delta"]["value"], 30, "it watched all the time");
+        show(&mut ann, read_only(ANN));
+        assert_eq!(send(&mut ann), (403, true), "the newest token counts");
+    });
+    assert_eq!(doors.world.coins(ANN).await, 970);
+    doors.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_takes_a_read_only_token_for_the_same() {
+    let doors = Doors::plain().await;
+    doors.world.recharge(ANN, 1_000, "t1").await;
+    let gateway = gateway::in_front_of(&doors.address.to_string()).await;
+    let ask = async |method, path, body: Value| {
+        call(&gateway, method, path).bearer(&read_only(ANN)).header("idempotency-key", &key()).json(body).send().await
+    };
+    let one = json!({ "gift_id": 1, "count": 1, "to": ["2001"] });
+    let told = ask(Method::POST, "/v1/rooms/1001/gifts", one).await.expect_problem("forbidden");
+    assert!(told["detail"].as_str().unwrap().contains("read-only"), "{told}");
+    ask(Method::GET, "/v1/me/balances", json!(null)).await.expect_problem("forbidden");
+    assert_eq!(ask(Method::GET, "/v1/rooms/1001/snapshot", json!(null)).await.status, 200);
+
+    let address = doors.serve(gateway.clone()).await;
+    tokio::task::block_in_place(|| {
+        let mut ann = Client::connect(address, &[]).unwrap();
+        for (shown, status) in [(read_only(ANN), 403), (token(ANN), 200), (read_only(ANN), 403)] {
+            ann.say(&json!({ "type": "auth", "token": shown }));
+            ann.expect("hello");
+            ann.say(&json!({ "type": "join", "room": "1001" }));
+            ann.expect("joined");
+            ann.say(&gift(&key(), 1));
+            assert_eq!(ann.expect("result")["status"], status);
+        }
+    });
+    assert_eq!(doors.world.coins(ANN).await, 990);
     doors.world.stop().await;
 }
 

@@ -212,10 +212,21 @@ pub fn token(user: u64) -> String {
     token_with(SECRET, user, 600)
 }
 
+/// A token that only looks at rooms.
+pub fn read_only(user: u64) -> String {
+    sign(SECRET, json!({ "sub": user.to_string(), "exp": from_now(600), "scope": "read" }))
+}
+
 /// A token that ends in `seconds` from now.
 pub fn token_with(secret: &[u8], user: u64, seconds: i64) -> String {
-    let now = i64::try_from(SystemClock.now().get() / 1_000).unwrap();
-    let claims = json!({ "sub": user.to_string(), "exp": now + seconds });
+    sign(secret, json!({ "sub": user.to_string(), "exp": from_now(seconds) }))
+}
+
+fn from_now(seconds: i64) -> i64 {
+    i64::try_from(SystemClock.now().get() / 1_000).unwrap() + seconds
+}
+
+fn sign(secret: &[u8], claims: Value) -> String {
     jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(secret)).unwrap()
 }
 
@@ -238,7 +249,7 @@ pub fn metrics() -> PrometheusHandle {
     HANDLE.get_or_init(|| largesse_api::metrics::install().unwrap()).clone()
 }
 
-fn auth() -> AuthOptions {
+pub fn auth() -> AuthOptions {
     AuthOptions {
         token_keys: vec![TokenKey { kid: None, algorithm: TokenAlgorithm::Hs256, material: SECRET.into() }],
         service_keys: vec![NamedKey::new("shop", SERVICE)],

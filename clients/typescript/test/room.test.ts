@@ -35,8 +35,8 @@ interface Look {
   errors: string[];
 }
 
-/** Looks at the room as somebody, each with a browser of their own. */
-async function look(as: number, options: Parameters<Browser['newContext']>[0] = {}): Promise<Look> {
+/** A page in a browser of its own. */
+async function open(options: Parameters<Browser['newContext']>[0] = {}): Promise<Look> {
   const context = await browser.newContext(options);
   const page = await context.newPage();
   const errors: string[] = [];
@@ -46,10 +46,17 @@ async function look(as: number, options: Parameters<Browser['newContext']>[0] = 
     const isNetwork = /ERR_CONNECTION|WebSocket connection|ERR_EMPTY_RESPONSE|ERR_SOCKET/.test(message.text());
     if (message.type() === 'error' && !isNetwork) errors.push(message.text());
   });
+  return { page, context, errors };
+}
+
+/** Looks at the room as somebody. */
+async function look(as: number, options: Parameters<Browser['newContext']>[0] = {}): Promise<Look> {
+  const opened = await open(options);
+  const { page } = opened;
   await page.goto(`${server.url}/room?as=${as}`);
   await page.locator('#status[data-state="live"]').waitFor();
   await page.locator('#gifts button').first().waitFor();
-  return { page, context, errors };
+  return opened;
 }
 
 const gift = (page: Page, id: number) => page.locator(`#gifts button[data-gift="${id}"]`);
@@ -143,4 +150,67 @@ test('the page can be used by everybody, on a phone and on a desk, by day and by
     assert.deepEqual(errors, []);
     await context.close();
   }
+});
+
+test('an overlay shows what is given on nothing, with a token that can only look', async () => {
+  await server.set(1002, { hosts: ['2001', '2002'], plugins: [{ kind: 'goal', asset: 'coin', target: 1_000 }] });
+  const overlay = await open({ viewport: { width: 1280, height: 720 } });
+  const { page } = overlay;
+  const token = server.token(3001, '--scope', 'read');
+  await page.goto(`${server.url}/overlay#room=1002&token=${token}`);
+  await page.locator('html[data-status="live"]').waitFor();
+  await page.locator('#plugins', { hasText: 'Goal: 0 of 1,000 coin' }).waitFor();
+  assert.equal(await page.locator('#top').isVisible(), false, 'nobody leads yet');
+
+  const sends = async (viewer: number, gift_id: number, count: number): Promise<number> => {
+    const headers = {
+      Authorization: `Bearer ${server.token(viewer)}`,
+      'Content-Type': 'application/json',
+      'Idempotency-Key': crypto.randomUUID(),
+    };
+    const body = JSON.stringify({ gift_id, count, to: ['2001'] });
+    const answer = await fetch(`${server.url}/v1/rooms/1002/gifts`, { method: 'POST', headers, body });
+    assert.equal(answer.status, 200, await answer.clone().text());
+    return ((await answer.json()) as { total: number }).total;
+  };
+  const catalog = (await (await fetch(`${server.url}/v1/rooms/1002/catalog`)).json()) as {
+    gifts: { gift_id: number; name: string; price: number; effects_url?: string }[];
+  };
+  const affordable = catalog.gifts.filter(({ price, effects_url }) => price > 100 && price < 900 && effects_url);
+  const large = affordable.sort((one, other) => other.price - one.price)[0]!;
+  const given = [await sends(3003, 1, 1), await sends(3002, 1, 7), await sends(3001, large.gift_id, 1)];
+  await page.locator('#combos p strong', { hasText: '×7' }).waitFor();
+  await page.locator('#effects img').first().waitFor({ state: 'attached' });
+  await page.locator('#feed li', { hasText: `3001 gives ${large.name} to 2001` }).waitFor();
+  const total = given.reduce((sum, one) => sum + one, 0);
+  await page.locator('#plugins', { hasText: `Goal: ${total} of` }).waitFor();
+  await until('the goal bar', total, () => page.locator('#plugins progress').evaluate((bar: HTMLProgressElement) => bar.value));
+  const leaders = page.locator('#board li span:nth-child(2)');
+  await page.locator('#board li').nth(2).waitFor();
+  assert.deepEqual(await leaders.allTextContents(), ['3001', '3002', '3003']);
+
+  const grounds = await page.evaluate(() =>
+    [document.documentElement, document.body].map((it) => getComputedStyle(it).backgroundColor),
+  );
+  assert.deepEqual(grounds, ['rgba(0, 0, 0, 0)', 'rgba(0, 0, 0, 0)']);
+  const { violations } = await new AxeBuilder({ page }).analyze();
+  assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(' ')}`), []);
+  await page.screenshot({ path: join(pictures, 'overlay.png'), omitBackground: true });
+  // As it is over a picture.
+  await page.addStyleTag({ content: 'html { background: linear-gradient(135deg, #2b5876, #c98b5e) }' });
+  await sends(3002, 1, 99);
+  await page.locator('#feed li', { hasText: '×99' }).waitFor();
+  await page.screenshot({ path: join(pictures, 'overlay-over-a-picture.png') });
+  assert.deepEqual(overlay.errors, []);
+  await overlay.context.close();
+});
+
+test('an overlay says what is wrong with its address', async () => {
+  const { page, context } = await open();
+  await page.goto(`${server.url}/overlay`);
+  await page.locator('#note', { hasText: '/overlay#room=…&token=…' }).waitFor();
+  // Another address behind `#` is another page.
+  await page.evaluate(() => (location.hash = 'room=1001&token=nonsense'));
+  await page.locator('#note', { hasText: /token/i }).filter({ hasNotText: '#room' }).waitFor();
+  await context.close();
 });

@@ -68,8 +68,9 @@ export class Server {
     return this.#serviceKey;
   }
 
-  token(user: number): string {
-    const text = execFileSync(binary, ['token', 'gen', '--user', String(user), '--data', this.#data], { env });
+  /** `more` options of `largesse token gen`. */
+  token(user: number, ...more: string[]): string {
+    const text = execFileSync(binary, ['token', 'gen', '--user', String(user), '--data', this.#data, ...more], { env });
     return text.toString().trim();
   }
 
@@ -94,6 +95,11 @@ export class Server {
     return balances.find(({ asset }) => asset === 'coin')?.amount ?? 0;
   }
 
+  /** Opens a room, or changes how it is set. */
+  async set(room: number, settings: object): Promise<void> {
+    await this.#ask(`/v1/rooms/${room}`, settings, 'PUT');
+  }
+
   get #data(): string {
     return join(this.folder, 'data');
   }
@@ -112,9 +118,9 @@ export class Server {
     }
   }
 
-  async #ask(path: string, body?: unknown): Promise<unknown> {
+  async #ask(path: string, body?: unknown, method = 'POST'): Promise<unknown> {
     const headers = { Authorization: `Bearer ${this.#serviceKey}`, 'Content-Type': 'application/json' };
-    const post = body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) };
+    const post = body === undefined ? {} : { method, body: JSON.stringify(body) };
     const answer = await fetch(this.url + path, { headers, ...post });
     if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
     return answer.json();

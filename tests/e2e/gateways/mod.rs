@@ -180,6 +180,7 @@ async fn what_is_passed_on(world: &World, gateway: &Server) {
     for (path, want) in [
         ("/healthz", StatusCode::OK),
         ("/room", StatusCode::OK),
+        ("/overlay", StatusCode::OK),
         ("/docs/errors", StatusCode::OK),
         ("/openapi.json", StatusCode::OK),
         ("/v1/me/balances", StatusCode::UNAUTHORIZED),

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use axum::Router;
 use largesse_api::{ApiOptions, ConnectionLimits, serve_with};
 use largesse_engine::node::NodeOptions;
 use serde_json::{Value, json};
@@ -28,11 +29,18 @@ pub struct Client {
 impl Doors {
     pub async fn open(set: impl FnOnce(&mut NodeOptions), options: ApiOptions) -> Doors {
         let world = World::start_node(set, options).await;
+        let router = world.public.clone();
+        let mut doors = Doors { world, address: ([0; 4], 0).into() };
+        doors.address = doors.serve(router).await;
+        doors
+    }
+
+    /// Another port, with this behind it.
+    pub async fn serve(&self, router: Router) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (router, runtimes) = (world.public.clone(), world.node.runtimes());
+        let (address, runtimes) = (listener.local_addr().unwrap(), self.world.node.runtimes());
         tokio::spawn(serve_with(listener, router, ConnectionLimits::default(), runtimes, std::future::pending()));
-        Doors { world, address }
+        address
     }
 
     pub async fn plain() -> Doors {
