@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use http::Method;
 use largesse_api::ApiOptions;
 use largesse_engine::room::command::RoomNews;
 use largesse_engine::room::event::{ComboEnd, FeedWhat};
+use largesse_engine::units::{RoomId, UserId};
 use serde_json::json;
 use tokio::sync::broadcast::Receiver;
 
 use super::client::{Client, Doors};
 use super::gift;
-use crate::world::{ANN, BOB, key};
+use crate::world::{ANN, BOB, SERVICE, call, key};
 
 /// Nobody's, until they are given some.
 const CID: u64 = 3003;
@@ -42,7 +44,8 @@ async fn ended(news: &mut Receiver<Arc<RoomNews>>) -> (u64, ComboEnd) {
 fn give(client: &mut Client, sender: u64) {
     client.say(&gift(&key(), 1));
     assert_eq!(client.expect("result")["status"], 200);
-    while client.expect("tick")["items"][0]["sender"] != sender.to_string() {}
+    let sender = json!(sender.to_string());
+    while client.expect("tick")["items"][0]["sender"] != sender {}
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,9 +93,6 @@ async fn a_process_that_ends_does_not_say_that_everybody_left() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_says_who_left_and_nothing_else() {
-    use http::Method;
-    use largesse_engine::units::{RoomId, UserId};
-
     let (doors, mut news) = doors(600_000).await;
     for user in [ANN, BOB] {
         assert_eq!(doors.world.send(user, &key(), json!({})).await.status, 200);
@@ -103,8 +103,8 @@ async fn a_gateway_says_who_left_and_nothing_else() {
         body
     };
     let tell = async |body: Vec<u8>| {
-        let asked = crate::world::call(&doors.world.public, Method::POST, "/internal/leave");
-        asked.bearer(crate::world::SERVICE).body(body).send().await
+        let asked = call(&doors.world.public, Method::POST, "/internal/leave");
+        asked.bearer(SERVICE).body(body).send().await
     };
     let room = RoomId(1001);
     // Both gifts have to be there to end.
