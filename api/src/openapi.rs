@@ -75,8 +75,8 @@ impl Modify for Callers {
         let components = api.components.get_or_insert_default();
         let is_public = api.paths.paths.contains_key("/v1/gifts/{event_id}");
         if is_public {
-            let viewer = "A token whose `sub` is the user's id. One with a `scope` that lacks the word `write` is read-only: it \
-                          reads rooms, and is `forbidden` to send gifts and to read accounts.";
+            let viewer = "A token whose `sub` is the user's id. One whose `scope` has the word `read` and not `write` is \
+                          read-only: it reads rooms, and is `forbidden` to send gifts and to read accounts.";
             components.add_security_scheme("viewer", bearer(Some("JWT"), viewer));
             components.add_security_scheme("service", bearer(None, "A service's key, `lgk_…`."));
         } else {

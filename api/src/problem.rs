@@ -64,7 +64,7 @@ impl Problem {
     /// A viewer's token that allows to look at rooms, where more is needed.
     pub fn read_only() -> Problem {
         Problem::forbidden(
-            "this token is read-only, as its `scope` lacks `write`: it neither sends gifts nor reads accounts",
+            "this token is read-only, as its `scope` has `read` and not `write`: it neither sends gifts nor reads accounts",
         )
     }
 

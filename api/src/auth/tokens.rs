@@ -23,9 +23,9 @@ use crate::auth::{
 use crate::problem::Problem;
 use crate::wire::Id;
 
-/// The word of a token's `scope` that allows to follow rooms; so does any other token.
+/// The word of a token's `scope` that makes it read-only, unless it has [`WRITE`] beside it.
 pub const READ: &str = "read";
-/// The word that allows all a viewer may, as does a token without a `scope`.
+/// The word that allows all a viewer may, as does a token without [`READ`].
 pub const WRITE: &str = "write";
 
 /// What a remembered token is taken to weigh; the limit in bytes is the limit in tokens times this.
@@ -225,20 +225,20 @@ impl Verifiers {
             user,
             from: whole_seconds(claims.nbf).saturating_sub(self.leeway),
             until: whole_seconds(claims.exp).saturating_add(self.leeway),
-            is_read_only: claims.scope.as_ref().is_some_and(|scope| !allows_writing(scope)),
+            is_read_only: claims.scope.as_ref().is_some_and(is_read_only),
         })
     }
 }
 
-/// Whether a `scope` has the word for it: words with spaces between them, as RFC 8693 has it, or a list of words, as some
-/// issuers write. Whatever else stands there allows nothing.
-fn allows_writing(scope: &Value) -> bool {
-    let has = |text: &str| text.split(' ').any(|word| word == WRITE);
-    match scope {
-        Value::String(words) => has(words),
-        Value::Array(words) => words.iter().filter_map(Value::as_str).any(has),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
-    }
+/// Whether a `scope` allows to read and no more: words with spaces between them, as RFC 8693 has it, or a list of words, as
+/// some issuers write. Many issuers put words of their own into every token, which say nothing here.
+fn is_read_only(scope: &Value) -> bool {
+    let words: Vec<&str> = match scope {
+        Value::String(words) => words.split(' ').collect(),
+        Value::Array(words) => words.iter().filter_map(Value::as_str).flat_map(|words| words.split(' ')).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
+    };
+    words.contains(&READ) && !words.contains(&WRITE)
 }
 
 impl Verifier {
