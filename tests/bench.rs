@@ -88,7 +88,7 @@ fn a_suite_writes_figures_that_can_be_compared() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("figures.json");
     let shown = file.display();
-    let only = "--only one_caller --only half_load,_batches_of_64";
+    let only = "--only one_caller --only half_load,_batches_of_64 --only sockets";
     let mut command = Command::new(env!("CARGO_BIN_EXE_largesse"));
     command.args(["bench", "suite", "--seconds", "1", "--viewers", "300", "--json"]).arg(&file);
     for name in only.split("--only ").filter(|name| !name.is_empty()) {
@@ -97,14 +97,18 @@ fn a_suite_writes_figures_that_can_be_compared() {
     let output = command.output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{stdout}{stderr}");
-    for words in
-        ["| one caller, one at a time |", "--rate ", "| 1 host, batches of 64 |", "`largesse bench engine --hosts 1"]
-    {
+    for words in [
+        "| one caller, one at a time |",
+        "--rate ",
+        "| 1 host, batches of 64 |",
+        "`largesse bench engine --hosts 1",
+        "| 300 |",
+    ] {
         assert!(stdout.contains(words), "`{words}` is not in\n{stdout}");
     }
     let same = json(&format!("bench compare {shown} {shown} --noise 0"));
     let changes = same["changes"].as_array().unwrap();
-    assert!(changes.len() >= 9, "{same}");
+    assert!(changes.len() >= 13, "{same}");
     assert!(changes.iter().all(|change| change["percent"] == 0.0), "{same}");
 }
 

@@ -34,13 +34,16 @@ pub struct Compare {
 }
 
 /// What is compared, where it lies in a report, and whether more of it is better.
-const FIGURES: [(&str, &str, bool); 8] = [
+const FIGURES: [(&str, &str, bool); 11] = [
     ("gifts/s", "/gifts_per_second", true),
     ("sustained gifts/s", "/sustained/gifts_per_second", true),
     ("CPU s per million", "/cpu_seconds_per_million", false),
     ("requests/s", "/gifts/requests_per_second", true),
     ("part of the bare handler's", "/ratio", true),
     ("server CPU us a request", "/gifts/server_cpu_us_per_request", false),
+    ("bytes per quiet socket", "/bytes_per_socket", false),
+    ("server CPU us to connect", "/cpu_us_per_connect", false),
+    ("CPU s per million deliveries", "/cpu_seconds_per_million_deliveries", false),
     ("seconds until it serves", "/seconds", false),
     ("p99 us", "/latency/p99_us", false),
 ];

@@ -11,13 +11,14 @@ pub fn tables(figures: &Figures) -> String {
         figures.rows.iter().filter(|row| row.command.starts_with(&command)).collect()
     };
     let mut parts = vec![heading(figures)];
-    let (engine, recovery, http) = (of("engine"), of("recovery"), of("http"));
+    let (engine, recovery, http, ws) = (of("engine"), of("recovery"), of("http"), of("ws"));
     let (sustained, engine): (Vec<&Row>, Vec<&Row>) =
         engine.into_iter().partition(|row| row.report["sustained"].is_object());
     parts.extend((!engine.is_empty()).then(|| engine_table(&engine)));
     parts.extend((!sustained.is_empty()).then(|| sustained_table(&sustained)));
     parts.extend((!recovery.is_empty()).then(|| recovery_table(&recovery)));
     parts.extend((!http.is_empty()).then(|| http_table(&http)));
+    parts.extend((!ws.is_empty()).then(|| ws_table(&ws)));
     parts.join("\n\n")
 }
 
@@ -148,6 +149,33 @@ fn http_table(rows: &[&Row]) -> String {
         [
             side("gifts", report, "gifts", ratio, code(command)),
             side("bare axum handler", report, "bare", "1".into(), "the same run".into()),
+        ]
+    });
+    table(&header, rows)
+}
+
+fn ws_table(rows: &[&Row]) -> String {
+    let header = [
+        "WebSocket",
+        "sockets",
+        "bytes per quiet socket",
+        "server CPU µs to connect one",
+        "deliveries/s of bytes",
+        "server CPU s per million deliveries",
+        "p50 / p99 / p99.9 ms",
+        "command",
+    ];
+    let rows = rows.iter().map(|Row { name, command, report }| {
+        let deliveries = ["/deliveries_per_second", "/bytes_per_frame"].map(|path| number(report, path, 0));
+        vec![
+            name.clone(),
+            number(report, "/bench/sockets", 0),
+            number(report, "/bytes_per_socket", 0),
+            number(report, "/cpu_us_per_connect", 0),
+            deliveries.join(" of "),
+            number(report, "/cpu_seconds_per_million_deliveries", 2),
+            latency(report, ""),
+            code(command),
         ]
     });
     table(&header, rows)

@@ -139,6 +139,11 @@ impl Suite {
                 )),
                 half_of: None,
             },
+            Plan {
+                name: "viewers over sockets",
+                args: words(&format!("bench ws --sockets {} --seconds {}", self.viewers().min(9_500), self.seconds())),
+                half_of: None,
+            },
         ]
     }
 
