@@ -72,7 +72,8 @@ pub(crate) struct BoardBody<'a> {
     asset: Cow<'a, str>,
     /// Best first.
     entries: Vec<RankedBody>,
-    /// The place of the viewer who asks, or of the user whom a service named; null where there is none.
+    /// The place of the viewer who asks, or of the user whom a service named; null where there is none, and for a read-only
+    /// token.
     #[schema(required)]
     own: Option<RankedBody>,
     /// The place of what the same user gave anonymously, if there is one.
@@ -165,10 +166,11 @@ fn whose(caller: &Caller, named: Option<&str>) -> Result<Option<UserId>, Problem
     let named = named.map(|text| parse(text).ok_or_else(wrong)).transpose()?;
     match caller {
         Caller::Service(_) => Ok(named),
-        Caller::Viewer(own) | Caller::Reader(own) if named.is_none_or(|named| named == *own) => Ok(Some(*own)),
-        Caller::Viewer(_) | Caller::Reader(_) | Caller::Admin(_) => {
-            Err(Problem::forbidden("a viewer can only ask for his own place"))
-        }
+        Caller::Viewer(own) if named.is_none_or(|named| named == *own) => Ok(Some(*own)),
+        // Only what everybody sees: who looks with such a token need not be whose it is.
+        Caller::Reader(_) if named.is_none() => Ok(None),
+        Caller::Reader(_) => Err(Problem::read_only()),
+        Caller::Viewer(_) | Caller::Admin(_) => Err(Problem::forbidden("a viewer can only ask for his own place")),
     }
 }
 

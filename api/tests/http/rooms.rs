@@ -7,7 +7,7 @@ use largesse_api::ApiOptions;
 use largesse_engine::units::RoomId;
 use serde_json::{Value, json};
 
-use crate::world::{ANN, Answer, BOB, SERVICE, World, key, token};
+use crate::world::{ANN, Answer, BOB, SERVICE, World, key, read_only, token};
 
 /// A world whose streaks end soon.
 pub async fn hasty() -> World {
@@ -206,6 +206,8 @@ async fn boards_rank_and_show_everybody_his_own_place() {
     assert_eq!(hosts["own"], entry(2, "2001", 50));
     let own = world.get("/v1/rooms/1001/boards/day").bearer(&token(ANN)).send().await.json();
     assert_eq!(own["own"], entry(2, "3001", 50));
+    let looks = world.get("/v1/rooms/1001/boards/day").bearer(&read_only(ANN)).send().await.json();
+    assert_eq!((&looks["entries"], &looks["own"]), (&own["entries"], &Value::Null), "what everybody sees");
     let none = get(&world, "/v1/rooms/1001/boards/live?asset=diamond").await;
     assert_eq!((&none["entries"], &none["asset"]), (&json!([]), &json!("diamond")));
     let other = world.get("/v1/rooms/1001/boards/live?user=3002").bearer(&token(ANN));
