@@ -82,7 +82,7 @@ pub async fn start_with(config: &Config, dev: Option<DevOptions>) -> Result<Runn
     let metrics = largesse_api::metrics::install().map_err(Failure::new)?;
     let auth = auth_options(&config.auth)?;
     let published = Published::new(&config.auth.viewer)?;
-    let options = ApiOptions { dev, ..api_options(config, auth)? };
+    let mut options = ApiOptions { dev, ..api_options(config, auth)? };
     let ledger: LedgerName = config.ledger.name.parse().map_err(Failure::new)?;
     let shape = LedgerShape::new(config.ledger.wallet_shards);
     let folder = DataFolder::open(&config.data.dir, &ledger, shape).map_err(Failure::new)?;
@@ -90,6 +90,10 @@ pub async fn start_with(config: &Config, dev: Option<DevOptions>) -> Result<Runn
     let public = bind(config.http.listen, "http.listen", "--listen").await?;
     let admin = bind(config.http.admin_listen, "http.admin-listen", "--admin-listen").await?;
     let logs = logs::open(config, &folder).await?;
+    // Every process of the ledger knows its id, and nobody else has a use for it.
+    if let Some(id) = folder.id() {
+        options.cursor_secret = id.as_str().into();
+    }
     let store = stores::open(config, &folder).await?;
     gap::check(&*logs, &*store, shape).await.map_err(Failure::new)?;
     let mirror = mirrors::start(&config.mirror, &ledger, Arc::clone(&store), shape, rooms(config))?;

@@ -46,7 +46,7 @@ fn gifts_through_the_engine_add_up() {
 
 #[test]
 fn viewers_over_sockets_see_every_gift_and_none_keeps_a_buffer() {
-    let report = json("bench ws --sockets 1000 --seconds 1");
+    let report = json("bench ws --sockets 3000 --seconds 1");
     is_positive(&report, &["/gifts", "/ticks", "/deliveries", "/bytes_per_frame", "/connects_per_second"]);
     is_positive(&report, &["/cpu_us_per_connect", "/cpu_seconds_per_million_deliveries", "/latency/p99_us"]);
     assert_eq!((&report["wrong"], &report["first_wrong"]), (&Value::from(0), &Value::Null));

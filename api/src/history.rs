@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use largesse_engine::catalog::Catalog;
 use largesse_engine::codec;
@@ -32,8 +30,10 @@ use crate::state::ApiState;
 use crate::time_text::{self, Rfc3339};
 use crate::wire::{Id, asset_name, parse_asset};
 
+pub mod cursor;
 pub mod items;
 
+use cursor::{Cursor, CursorSeal, List};
 use items::{Item, ItemBody, Kind, Reader, Side};
 
 pub const LIMIT_MAX: usize = 1_000;
@@ -45,7 +45,6 @@ const FILTERED_CHUNK: usize = 200;
 /// How many events may come in while a page is made before it is given up.
 const PUSHED_MAX: usize = 16;
 /// A cursor longer than this was not made here.
-const CURSOR_CHARS_MAX: usize = 1_024;
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -96,13 +95,6 @@ struct Filter {
     asset: Option<AssetId>,
     room: Option<RoomId>,
     peer: Option<UserId>,
-}
-
-/// Where a page goes on: at a place of the store's, less the first items of the event there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Cursor {
-    store: Option<Bytes>,
-    skip: u8,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -188,7 +180,7 @@ pub async fn of_user(
 
 async fn history(state: &ApiState, user: UserId, reader: Reader, params: HistoryParams) -> Result<Response, Problem> {
     let view = state.service.control.view();
-    let query = Query::parse(user, reader, params, &view.catalog)?;
+    let query = Query::parse(user, reader, params, &view.catalog, &state.cursors)?;
     let page = gather(state, &query);
     let page =
         in_time(page, state.options.request_timeout).await.unwrap_or_else(|| Err(refusals::store_unavailable()))?;
@@ -215,7 +207,7 @@ pub(crate) async fn page(
     patience: Duration,
 ) -> Result<Gleaned, Problem> {
     let view = state.service.control.view();
-    let query = Query::parse(user, Reader::User, params, &view.catalog)?;
+    let query = Query::parse(user, Reader::User, params, &view.catalog, &state.cursors)?;
     in_time(gather(state, &query), patience).await.unwrap_or_else(|| Err(refusals::store_unavailable()))
 }
 
@@ -266,7 +258,7 @@ async fn gather(state: &ApiState, query: &Query) -> Result<Gleaned, Problem> {
             gathered.next = Some(Cursor { store, skip });
         }
     }
-    let cursor = gathered.next.map(|cursor| cursor.encode(query.side, query.user));
+    let cursor = gathered.next.map(|cursor| cursor.encode(query.list(), &state.cursors));
     Ok(Gleaned { items: gathered.items, cursor, complete_until })
 }
 
@@ -360,7 +352,17 @@ fn received_items(page: Page<ReceivedEntry>, reader: Reader) -> Page<Vec<Item>> 
 }
 
 impl Query {
-    fn parse(user: UserId, reader: Reader, params: HistoryParams, catalog: &Catalog) -> Result<Query, Problem> {
+    fn list(&self) -> List {
+        List { side: self.side, user: self.user, reader: self.reader }
+    }
+
+    fn parse(
+        user: UserId,
+        reader: Reader,
+        params: HistoryParams,
+        catalog: &Catalog,
+        seal: &CursorSeal,
+    ) -> Result<Query, Problem> {
         let HistoryParams { side, kind, asset, room, peer, since, until, limit, cursor } = params;
         let side = side.unwrap_or(Side::Sent);
         let limit = limit.unwrap_or(LIMIT_DEFAULT);
@@ -389,7 +391,7 @@ impl Query {
         };
         let from = match cursor {
             None => Cursor::default(),
-            Some(text) => Cursor::decode(&text, side, user).ok_or_else(|| {
+            Some(text) => Cursor::decode(&text, List { side, user, reader }, seal).ok_or_else(|| {
                 Problem::new(ErrorCode::CursorInvalid, "the cursor was not made by this list; start without one")
             })?,
         };
@@ -409,37 +411,6 @@ impl Filter {
             && self.asset.is_none_or(|asset| item.asset == asset)
             && self.room.is_none_or(|room| item.room() == Some(room))
             && self.peer.is_none_or(|peer| item.peers.contains(&peer))
-    }
-}
-
-impl Cursor {
-    const VERSION: u8 = 1;
-    const HEAD: usize = 11;
-
-    /// It names its list, so that a cursor of another user or side is noticed.
-    fn encode(&self, side: Side, user: UserId) -> String {
-        let mut bytes = vec![Self::VERSION, side as u8, self.skip];
-        bytes.extend_from_slice(&user.get().to_le_bytes());
-        if let Some(store) = &self.store {
-            bytes.push(1);
-            bytes.extend_from_slice(store);
-        }
-        URL_SAFE_NO_PAD.encode(bytes)
-    }
-
-    fn decode(text: &str, side: Side, user: UserId) -> Option<Cursor> {
-        if text.len() > CURSOR_CHARS_MAX {
-            return None;
-        }
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (head, store) = bytes.split_at_checked(Self::HEAD)?;
-        let is_of_list = head[..2] == [Self::VERSION, side as u8] && head[3..] == user.get().to_le_bytes();
-        let store = match store {
-            [] => None,
-            [1, store @ ..] => Some(Bytes::copy_from_slice(store)),
-            _ => return None,
-        };
-        is_of_list.then_some(Cursor { store, skip: head[2] })
     }
 }
 

@@ -38,6 +38,9 @@ pub struct ApiOptions {
     pub ws: WsOptions,
     /// Helpers for a page to play with. Default: none.
     pub dev: Option<DevOptions>,
+    /// Seals the cursors of what users received; processes with the same one read each other's. Default: one that nobody
+    /// knows, so that such cursors end with the process.
+    pub cursor_secret: Box<str>,
     /// How many streams of rooms may be open, and how long.
     pub room_streams: StreamLimits,
 }
@@ -58,6 +61,7 @@ impl Default for ApiOptions {
             payments: PaymentOptions::default(),
             ws: WsOptions::default(),
             dev: None,
+            cursor_secret: format!("{:032x}", rand::random::<u128>()).into(),
             room_streams: StreamLimits::default(),
         }
     }

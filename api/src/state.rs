@@ -33,6 +33,7 @@ pub struct Shared {
     pub(crate) catalog_pages: CatalogPages,
     pub(crate) gift_meter: GiftMeter,
     pub(crate) fresh_ids: FreshIds,
+    pub(crate) cursors: CursorSeal,
     pub live: ws::Hub,
     pub(crate) room_streams: Streams,
 }
@@ -45,6 +46,7 @@ impl ApiState {
         let auth = auth.with_control(Arc::clone(&service.control));
         let rates = Rates::new(&options.rates);
         let live = ws::Hub::new(options.ws.clone());
+        let cursors = CursorSeal::new(&options.cursor_secret);
         let room_streams = Streams::new(options.room_streams);
         Ok(ApiState(Arc::new(Shared {
             service,
@@ -57,6 +59,7 @@ impl ApiState {
             catalog_pages: CatalogPages::default(),
             gift_meter: GiftMeter::default(),
             fresh_ids: FreshIds::default(),
+            cursors,
             live,
             room_streams,
         })))

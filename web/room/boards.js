@@ -28,7 +28,7 @@ export class Boards {
 
   async refresh() {
     const period = this.#period;
-    const path = `/v1/rooms/${this.room}/boards/${period}?asset=coin&limit=${this.places}`;
+    const path = `/v1/rooms/${encodeURIComponent(this.room)}/boards/${period}?asset=coin&limit=${this.places}`;
     const answer = await fetch(path, { headers: { Authorization: `Bearer ${this.token}` } }).catch(() => undefined);
     if (!answer?.ok || period !== this.#period) return;
     const { entries, own, own_anonymous } = await answer.json();

@@ -54,6 +54,9 @@ impl GiftOut {
 /// Sends it on, and encodes what became of it.
 pub async fn send(gateway: &Gateway, from: &Sender, arrival: Arrival, frame: SendFrame) -> Bytes {
     let result = async {
+        if from.is_read_only {
+            return Err(Problem::read_only());
+        }
         let key = CallerKey::parse(&frame.id)?;
         let final_after = frame.deadline.map_or_else(|| gateway.deadline(), Time);
         let unknown = || {

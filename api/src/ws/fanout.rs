@@ -142,12 +142,15 @@ impl Worker {
                 }
                 Job::Leave(room, member) => self.leave(room, &member),
                 Job::Frame { room, frame, to, since, lags } => {
-                    if let Some(members) = self.rooms.get(&room) {
-                        self.write(members, &frame, to);
-                        let took = since.elapsed();
-                        self.delay.record(took.as_secs_f64());
-                        lags.note(self.number, took);
-                    }
+                    let Some(members) = self.rooms.get(&room) else {
+                        // Those whom it took long to write to are gone.
+                        lags.note(self.number, Duration::ZERO);
+                        continue;
+                    };
+                    self.write(members, &frame, to);
+                    let took = since.elapsed();
+                    self.delay.record(took.as_secs_f64());
+                    lags.note(self.number, took);
                 }
             }
         }

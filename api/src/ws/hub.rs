@@ -400,13 +400,13 @@ impl Running {
         member
     }
 
-    /// Whether its user is gone with it who had sent something here.
-    pub(super) fn leave(&self, channel: &Channel, member: &Arc<Member>, user: UserId) -> bool {
-        let mut state = channel.state();
-        (state.viewers, state.used) = (state.viewers - 1, Instant::now());
+    /// When its user, who is gone with it, last sent something here, if that was lately.
+    pub(super) fn leave(&self, channel: &Channel, member: &Arc<Member>, user: UserId) -> Option<Instant> {
+        let (mut state, now) = (channel.state(), Instant::now());
+        (state.viewers, state.used) = (state.viewers - 1, now);
         drop(state);
         self.fanout.leave(channel.room, member);
-        channel.present().leave(user)
+        channel.present().leave(user, now)
     }
 
     /// Takes a member that missed ticks to where the room is, and tells it what it missed.

@@ -199,7 +199,7 @@ impl Session {
 
     async fn join(&mut self, room: RoomId, user: UserId, since: Option<&Since>) -> Result<(), Over> {
         // Again: from where it says it stands. Nobody has left for that.
-        let was_sender = self.part(room);
+        let sent = self.part(room);
         if self.rooms.len() >= ROOMS_MAX {
             let detail = format!("a socket can be in {ROOMS_MAX} rooms; leave one first");
             return self.complain(Some(room), &Problem::bad_request(detail));
@@ -207,14 +207,14 @@ impl Session {
         self.running.notices.came(user);
         match self.running.join(room, user, &self.socket, since).await {
             Ok((channel, member)) => {
-                if was_sender {
-                    channel.present().sent(user);
+                if let Some(sent) = sent {
+                    channel.present().sent(user, sent);
                 }
                 self.rooms.push((channel, member));
                 Ok(())
             }
             Err(problem) => {
-                if was_sender {
+                if sent.is_some() {
                     self.running.notices.gone(room, user);
                 }
                 self.complain(Some(room), &problem)
@@ -223,16 +223,16 @@ impl Session {
     }
 
     fn leave(&mut self, room: RoomId) -> Result<(), Over> {
-        if let (true, Some(who)) = (self.part(room), &self.who) {
+        if let (Some(_), Some(who)) = (self.part(room), &self.who) {
             self.running.notices.gone(room, who.sender.user);
         }
         self.say(&ServerFrame::Left { room: room_text(room) })
     }
 
-    /// Whether its user is gone with it who had sent something here.
-    fn part(&mut self, room: RoomId) -> bool {
+    /// When its user, who is gone with it, last sent something here, if that was lately.
+    fn part(&mut self, room: RoomId) -> Option<Instant> {
         let place = self.rooms.iter().position(|(channel, _)| channel.room == room);
-        let (Some(place), Some(who)) = (place, &self.who) else { return false };
+        let (Some(place), Some(who)) = (place, &self.who) else { return None };
         let (channel, member) = self.rooms.swap_remove(place);
         self.running.leave(&channel, &member, who.sender.user)
     }
@@ -246,7 +246,7 @@ impl Session {
             return self.say(&send::refused(&frame.id, &problem, trace));
         }
         if let Some((channel, _)) = self.rooms.iter().find(|(channel, _)| channel.room.0 == frame.room.0) {
-            channel.present().sent(sender.user);
+            channel.present().sent(sender.user, self.heard);
         }
         let (edge, socket, sends) = (Arc::clone(&self.edge), Arc::clone(&self.socket), Arc::clone(&self.sends));
         let arrival = Arrival { trace: self.trace(), at: self.heard };
@@ -332,8 +332,8 @@ impl Session {
     /// Says why, and when to come back, to whoever is still there.
     async fn end(mut self, mut context: WebSocketContext, over: Over) {
         while let Some(room) = self.rooms.last().map(|(channel, _)| channel.room) {
-            let is_gone = self.part(room);
-            if let (true, Some(who)) = (is_gone && over != Some(Bye::GoingAway), &self.who) {
+            let sent = self.part(room).filter(|_| over != Some(Bye::GoingAway));
+            if let (Some(_), Some(who)) = (sent, &self.who) {
                 self.running.notices.gone(room, who.sender.user);
             }
         }
