@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::auth::{Auth, AuthError};
 use crate::catalog::CatalogPages;
+use crate::history::cursor::CursorSeal;
 use crate::metrics::GiftMeter;
 use crate::options::ApiOptions;
 use crate::rates::Rates;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use largesse_engine::room::command::RoomNews;
 use largesse_engine::room::event::FeedWhat;
 use largesse_engine::service::Service;
-use largesse_engine::units::{RoomId, RoomSeq};
+use largesse_engine::units::RoomSeq;
 use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -87,5 +87,5 @@ pub async fn read(service: &Service, after: RoomSeq, value: u64, ended: Instant)
 }
 
 fn failed(error: &dyn std::fmt::Display) -> BenchError {
-    BenchError::Lost(format!("{}: {error}", RoomId::from(ROOM)))
+    BenchError::Lost(format!("{}: {error}", ROOM))
 }
