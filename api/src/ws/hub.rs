@@ -79,7 +79,7 @@ impl Hub {
         let running = Arc::new(Running {
             edge: Arc::downgrade(edge),
             options: self.options.clone(),
-            fanout: Fanout::start(cores).map_err(failed)?,
+            fanout: Fanout::start(cores.div_ceil(2)).map_err(failed)?,
             channels: Mutex::default(),
             members: AtomicU64::new(0),
             notices: Notices::default(),
