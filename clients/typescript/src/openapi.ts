@@ -564,6 +564,7 @@ export interface components {
             /** @description The board has no place for whoever is not on it yet. */
             is_full: boolean;
             own: components["schemas"]["Ranked"] | null;
+            /** @description The place of what the same user gave anonymously, if there is one. */
             own_anonymous?: components["schemas"]["Ranked"];
             period: components["schemas"]["BoardPeriod"];
             /** @description Places on this board, of all assets. */
