@@ -47,6 +47,8 @@ pub(super) struct ChannelState {
     /// Those of other processes, as far as this one was told.
     pub(super) elsewhere: u64,
     pub(super) tick: Duration,
+    /// When the pace last became slower.
+    pub(super) slowed: Instant,
     pub(super) due: Instant,
     /// When something was last heard of it.
     heard: Instant,
@@ -68,6 +70,7 @@ impl Channel {
             viewers: 0,
             elsewhere: 0,
             tick,
+            slowed: Instant::now(),
             due: Instant::now(),
             heard: Instant::now(),
             used: Instant::now(),
