@@ -21,6 +21,7 @@ use crate::ws::fanout::{Fanout, Member};
 use crate::ws::frames::{Gap, ServerFrame, Since, encode, epoch_text, room_text};
 use crate::ws::notices::Notices;
 use crate::ws::options::{RECOVERED_MAX, TICK_ITEMS_MAX, WsOptions};
+use crate::ws::pace;
 use crate::ws::socket::Socket;
 use crate::ws::tick;
 
@@ -30,8 +31,6 @@ const LOOK_AROUND: Duration = Duration::from_millis(500);
 const FILL_PAGES_MAX: usize = 16;
 /// After a failure to read what did not come, how long until the next try.
 const FILL_AGAIN: Duration = Duration::from_millis(250);
-/// How long after ticks became slower a pace is tried that frames just do not seem to fit in.
-const TRY_FASTER_AFTER: Duration = Duration::from_secs(2);
 /// A room that nobody has been in for so long is forgotten here.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 /// How often a client who comes back is looked after before it is told of a gap.
@@ -239,7 +238,8 @@ impl Running {
             let frame = tick::frame(room, &chunks, &state.head, &catalog, state.watching());
             self.fanout.frame(room, &frame, Some(state.head.last()), &channel.lags);
         }
-        if let Some(tick) = self.paced(state.tick, channel.lags.longest(), now.duration_since(state.slowed)) {
+        let since_slowed = now.duration_since(state.slowed);
+        if let Some(tick) = pace::other(&self.options, state.tick, channel.lags.longest(), since_slowed) {
             if tick > state.tick {
                 state.slowed = now;
             }
@@ -249,18 +249,6 @@ impl Running {
         }
         // By the clock and not by the last frame, so that one that was late does not make the next one late.
         state.due = (state.due + state.tick).max(now + state.tick.mul_f64(0.75));
-    }
-
-    /// Another pace, if sending does not keep up with this one, or has time to spare.
-    fn paced(&self, tick: Duration, lag: Duration, since_slowed: Duration) -> Option<Duration> {
-        if lag > tick.mul_f64(0.95) && tick < self.options.tick_longest {
-            return Some((tick * 2).min(self.options.tick_longest));
-        }
-        // A pace that was too fast is tried again after a while: frames that follow each other closely cost less, since the
-        // processor still knows the sockets.
-        let share = if since_slowed < TRY_FASTER_AFTER { 0.4 } else { 0.6 };
-        let is_relaxed = lag < tick.mul_f64(share) && tick > self.options.tick;
-        is_relaxed.then(|| (tick / 2).max(self.options.tick))
     }
 
     async fn fill_and_publish(self: Arc<Self>, edge: Arc<dyn Edge>, channel: Arc<Channel>) {

@@ -14,6 +14,7 @@ mod fanout;
 mod hub;
 pub(crate) mod later;
 mod notices;
+mod pace;
 mod present;
 pub(crate) mod send;
 mod session;
