@@ -196,3 +196,23 @@ impl Worker {
         self.skipped.increment(skipped);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_that_has_left_does_not_keep_a_room_slow() {
+        let (sender, jobs) = sync_channel(JOBS_MAX);
+        let lags = Lags([AtomicU64::new(0)].into());
+        lags.note(0, Duration::from_secs(2));
+        assert_eq!(lags.longest(), Duration::from_secs(1), "half of each is of the latest frame");
+        for _ in 0..3 {
+            let (frame, since) = (Bytes::from_static(b"tick"), Instant::now());
+            sender.send(Job::Frame { room: RoomId(1), frame, to: None, since, lags: lags.clone() }).unwrap();
+        }
+        drop(sender);
+        Worker::new(0, jobs).run();
+        assert_eq!(lags.longest(), Duration::from_millis(125));
+    }
+}
