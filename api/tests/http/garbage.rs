@@ -77,6 +77,29 @@ async fn a_body_is_read_no_further_than_twice_its_limit() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_a_little_too_large_is_read_to_its_end() {
+    let world = World::start().await;
+    const PIECES: usize = 100;
+    for announced in [None, Some(PIECES << 10)] {
+        let sent = std::sync::Arc::new(AtomicUsize::new(0));
+        let counted = sent.clone();
+        let pieces = stream::iter((0..PIECES).map(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, std::io::Error>(Bytes::from_static(&[b' '; 1 << 10]))
+        }));
+        let mut call = world.post("/v1/rooms/1001/gifts").bearer(&bearer("viewer")).header("Idempotency-Key", &key());
+        if let Some(length) = announced {
+            call = call.header("Content-Length", &length.to_string());
+        }
+        let call = call.header("Content-Type", "application/json").body(Body::from_stream(pieces));
+        call.send().await.expect_problem("payload_too_large");
+        // Whoever is still writing when the connection closes may never see the answer.
+        assert_eq!(sent.load(Ordering::Relaxed), PIECES, "announced: {announced:?}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_no_request_is_refused_everywhere() {
     let world = World::start().await;
     world.recharge(ANN, 1_000, "t1").await;
